@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make train` and `make test` set up what they need by themselves.
+SUITS  := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITS)' 2>/dev/null && echo $$p && break; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+env: $(VENV)/.runtime ## Set up .venv to train
+dev: $(VENV)/.dev ## Set up .venv to train, test and lint
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUITS)' || \
+		{ echo "Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+train: env ## Simulate a small survey, train a lens finder on it, write its report (ARGS="key=value ..." to override)
+	$(BIN)/python train.py experiment=lens_resnet18 $(ARGS)
+
+test: dev ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: dev ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: dev ## Put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+simulate: env ## Simulate a survey to look at or train on: make simulate ARGS="OUT_FOLDER --survey upstream_grid"
+	$(BIN)/halo simulate $(ARGS)
+
+clean: ## Remove the environment and caches; keep data and logs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help env dev train test lint format simulate clean

@@ -1,0 +1,100 @@
+"""What a checkpoint must carry besides weights, so that it explains itself and a resumed run is the same run."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from omegaconf import OmegaConf
+
+from dark_halo_scope.callbacks.code_version import code_version, library_versions
+from dark_halo_scope.callbacks.rng import gather_over_ranks, rng_state, set_rng_state
+
+log = logging.getLogger(__name__)
+
+
+class ResumeError(ValueError):
+    """A checkpoint that this run cannot go on from."""
+
+
+class Provenance(Callback):
+    """Adds to every checkpoint config, data, code and random states; on resume checks the data, restores the states.
+
+    The data position is handed to the training loader here because Lightning (2.6) leaves that out as soon as
+    anything, such as a schedule, has asked for the number of steps before training: an epoch would begin anew. Random
+    states are set just before the next training step or epoch: whatever setting up drew from the generators
+    is forgotten, and dropout goes on as if nothing had happened.
+
+    Keys added (all readable with ``weights_only=True``): ``config`` (resolved), ``preprocessing`` (its
+    ``transforms``), ``rng`` (a list over ranks), ``data_fingerprint``, ``data_position``, ``code_version``,
+    ``versions``, and ``calibrator`` and ``thresholds``, which stay None until calibration.
+
+    Args:
+        config_file: the run's resolved config, written before training starts.
+    """
+
+    def __init__(self, config_file: str) -> None:
+        self.config_file = Path(config_file)
+        self._config: Any = None
+        self._rng_to_restore: dict[str, Any] | None = None
+        self._data_position: dict[str, Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Read the config; only rank 0 writes checkpoints."""
+        if stage == "fit" and trainer.is_global_zero:
+            self._config = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=True)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the keys."""
+        rng = gather_over_ranks(rng_state())
+        if trainer.is_global_zero:
+            checkpoint |= {
+                "config": self._config,
+                "preprocessing": self._config["transforms"],
+                "rng": rng,
+                "data_fingerprint": trainer.datamodule.fingerprint,
+                "data_position": trainer.train_dataloader.state_dict(),
+                "code_version": code_version(),
+                "versions": library_versions(),
+                "calibrator": None,
+                "thresholds": None,
+            }
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse other data; keep this rank's random state until training starts."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        then, now = checkpoint["data_fingerprint"], trainer.datamodule.fingerprint
+        if then != now:
+            raise ResumeError(
+                f"{trainer.ckpt_path} was trained on other data (fingerprint {then[:12]}) than data.root holds now "
+                f"({now[:12]}): set data.root back to the data it was trained on, or start a new run"
+            )
+        self._data_position = checkpoint["data_position"]
+        if len(checkpoint["rng"]) == trainer.world_size:
+            self._rng_to_restore = checkpoint["rng"][trainer.global_rank]
+        else:
+            log.warning(
+                "resumed with %d processes instead of %d: dropout goes on from fresh random states",
+                trainer.world_size,
+                len(checkpoint["rng"]),
+            )
+
+    def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Send the loader to where the checkpoint was written, if that was inside an epoch."""
+        if self._data_position is not None and trainer.fit_loop.restarted_mid_epoch:
+            trainer.train_dataloader.load_state_dict(self._data_position)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random state when resuming between two epochs."""
+        self._restore_rng()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Restore the random state when resuming inside an epoch, which has no epoch start."""
+        self._restore_rng()
+
+    def _restore_rng(self) -> None:
+        if self._rng_to_restore is not None:
+            set_rng_state(self._rng_to_restore)
+            self._rng_to_restore = None

@@ -1,0 +1,195 @@
+"""Plots as inline SVG that follow the reader's light or dark theme.
+
+Matplotlib draws with placeholder colours, which are then replaced by CSS variables of the page. Lenses are
+blue and controls orange (Okabe & Ito palette, safe for colour-blind readers), told apart by line style or
+hatching too.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+TEXT, GRID, LENS, CONTROL = "#010101", "#020202", "#030303", "#040404"
+_CSS = {TEXT: "currentColor", GRID: "var(--grid)", LENS: "var(--lens)", CONTROL: "var(--control)"}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": TEXT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+MIN_STAMPS_PER_BIN = 10
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.4, 3.7), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """Serialise to an <svg> element whose ids are unique to `name`, with `description` for who cannot see it."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' width="[\d.]+pt"| height="[\d.]+pt"', "", svg, count=2)
+    svg = re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px var(--sans)", svg)
+    svg = re.sub(r'\bid="([\w.]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", svg)
+    for placeholder, css in _CSS.items():
+        svg = svg.replace(placeholder, css)
+    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _power_of_ten(value: float, _: int) -> str:
+    if value >= 0.01:
+        return f"{100 * value:g} %"
+    return f"10{str(round(np.log10(value))).translate(_SUPERSCRIPT)}"
+
+
+@mpl.rc_context(_STYLE)
+def roc_plot(roc: Mapping[str, Any], operating_points: Sequence[Mapping[str, Any]], auroc: float) -> str | None:
+    """ROC over the false-positive rates that the sample supports, on a log axis, with its bootstrap band.
+
+    None where the sample supports no rate below one half.
+    """
+    if roc["fpr"][0] > 0.5:
+        return None
+    figure, axes = _axes()
+    axes.step(roc["fpr"], roc["tpr"], where="post", color=LENS, label=f"test, AUROC {auroc:.3f}")
+    if roc["low"] is not None:
+        axes.fill_between(
+            roc["fpr"], roc["low"], roc["high"], step="post", color=LENS, alpha=0.2, lw=0, label="95 % interval"
+        )
+    axes.plot(roc["fpr"], roc["fpr"], color=TEXT, lw=1, ls=":", alpha=0.6, label="chance")
+    tests = [point["test"] for point in operating_points if point["target_fpr"] is not None and point["test"]]
+    rates = [(test["false_positive_rate"]["rate"], test["completeness"]["rate"]) for test in tests]
+    if shown := [(x, y) for x, y in rates if x >= roc["fpr"][0]]:
+        axes.plot(*zip(*shown, strict=True), "o", color=CONTROL, ms=7, label="threshold fixed on validation")
+    axes.set(xscale="log", xlim=(roc["fpr"][0], 1), ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(FuncFormatter(_power_of_ten))
+    within_a_decade = roc["fpr"][0] > 0.03
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5) if within_a_decade else "auto"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(_power_of_ten) if within_a_decade else NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    axes.set(xlabel="false-positive rate (controls called lenses)", ylabel="completeness (lenses found)")
+    axes.legend(loc="best", fontsize=9)
+    return _svg(figure, "roc", f"ROC curve of the test split on a logarithmic axis; AUROC {auroc:.3f}")
+
+
+@mpl.rc_context(_STYLE)
+def reliability_plot(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Observed against predicted lens fraction, before and after; bins of fewer than ten stamps are left out."""
+    figure, axes = _axes()
+    axes.plot([0, 1], [0, 1], color=TEXT, lw=1, ls=":", alpha=0.6, label="perfect")
+    shown = ((before, CONTROL, "s", "--", "before"), (after, LENS, "o", "-", "after"))
+    for state, colour, marker, line, name in shown:
+        bins = {column: np.array(values) for column, values in state["bins"].items()}
+        enough = bins["n"] >= MIN_STAMPS_PER_BIN
+        predicted, observed = bins["predicted"][enough], bins["observed"][enough]
+        low, high = bins["interval"][enough].T
+        label = f"{name}, ECE {state['ece']:.3f}"
+        ends = np.clip([observed - low, high - observed], 0, None)
+        axes.errorbar(
+            predicted,
+            observed,
+            ends,
+            color=colour,
+            marker=marker,
+            ls=line,
+            ms=4.5,
+            lw=1.5,
+            elinewidth=1,
+            label=label,
+        )
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="predicted probability", ylabel="observed fraction of lenses")
+    axes.legend(loc="upper left", fontsize=9)
+    description = f"Reliability diagram; ECE {before['ece']:.3f} before and {after['ece']:.3f} after calibration"
+    return _svg(figure, "reliability", description)
+
+
+@mpl.rc_context(_STYLE)
+def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
+    """Completeness by one property with binomial intervals; None where no bin holds enough lenses."""
+    bins = [record for record in stratum["bins"] if record["rate"] is not None]
+    if not bins:
+        return None
+    figure, axes = _axes()
+    position = np.arange(len(bins))
+    rate = np.array([record["rate"] for record in bins])
+    low, high = np.array([record["interval"] for record in bins]).T
+    ends = np.clip([rate - low, high - rate], 0, None)
+    axes.errorbar(position, rate, ends, color=LENS, marker="o", ms=6, lw=1, ls=":", elinewidth=1.8, capsize=3)
+    for x, record in zip(position, bins, strict=True):
+        axes.annotate(str(record["n"]), (x, 1.06), ha="center", fontsize=8.5)
+    axes.set_xticks(position, [bin_label(record) for record in bins], rotation=30 if len(bins) > 5 else 0)
+    axes.set(ylim=(0, 1.12), xlim=(-0.5, len(bins) - 0.5), ylabel="completeness")
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    axes.set_xlabel(f"{stratum['title']} ({stratum['unit']})" if stratum["unit"] else stratum["title"])
+    return _svg(figure, stratum["column"].replace("_", ""), f"Completeness by {stratum['title']}")
+
+
+def bin_label(record: Mapping[str, Any]) -> str:
+    """Write the ends of a bin: ``0.5-1``, ``above 50``, or the one value it holds."""
+    if record["high"] is None:
+        return f"> {record['low']:g}"
+    low, high = f"{record['low']:.4g}", f"{record['high']:.4g}"
+    return low if low == high else f"{low}\N{EN DASH}{high}"
+
+
+@mpl.rc_context(_STYLE)
+def score_histogram(logits: ArrayLike, labels: ArrayLike, threshold: float) -> str:
+    """Logits of lenses and controls, on a log scale of counts so that the tails can be seen."""
+    scores, is_lens = np.asarray(logits), np.asarray(labels) == 1
+    figure, axes = _axes()
+    edges = np.linspace(scores.min(), scores.max() + 1e-6, 41).tolist()
+    axes.hist(scores[~is_lens], edges, color=CONTROL, alpha=0.35, label=f"{(~is_lens).sum()} controls")
+    axes.hist(scores[~is_lens], edges, color=CONTROL, histtype="step", ls="--", lw=1.5)
+    axes.hist(scores[is_lens], edges, color=LENS, alpha=0.35, label=f"{is_lens.sum()} lenses")
+    axes.hist(scores[is_lens], edges, color=LENS, histtype="step", lw=1.5)
+    axes.axvline(threshold, color=TEXT, lw=1.2, ls=":", label="threshold")
+    axes.set(yscale="log", ylim=(0.7, None), xlabel="logit (uncalibrated score)", ylabel="test stamps per bin")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3)
+    return _svg(figure, "scores", "Histogram of test logits of lenses and controls")
+
+
+@mpl.rc_context(_STYLE)
+def training_plot(curves: Mapping[str, NDArray[np.float64]], name: str, quantity: str, best_epoch: int | None) -> str:
+    """Curves by epoch, each an (n, 2) array of epoch and value; the first is training where there are two."""
+    figure, axes = _axes()
+    styles = [(LENS, "-", "o"), (CONTROL, "--", "s"), (TEXT, ":", "^")]
+    for (label, curve), (colour, line, marker) in zip(curves.items(), styles, strict=False):
+        axes.plot(curve[:, 0], curve[:, 1], color=colour, ls=line, marker=marker, ms=3.5, label=label)
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=TEXT, lw=1, ls=":", label=f"best AUROC (epoch {best_epoch})")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel=quantity)
+    axes.legend(fontsize=9)
+    return _svg(figure, name, f"{quantity} by epoch: {', '.join(curves)}")

@@ -1,0 +1,97 @@
+"""How far the numbers of a score table may be from the truth: every bootstrap interval of a report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dark_halo_scope.evaluation.intervals import LEVEL, RegionBootstrap, TooFewRegionsError, binomial_interval
+from dark_halo_scope.evaluation.metrics import (
+    MIN_EXPECTED_FALSE_POSITIVES,
+    PARTIAL_AUROC_FPR,
+    TARGET_FPRS,
+    RocCounts,
+    fpr_name,
+    ranking_metrics,
+    supports_fpr,
+    tpr_at_fpr,
+)
+
+Thresholds = Sequence[Mapping[str, Any]]
+_MIN_EVENTS = 10  # with fewer stamps found or missed, resampled regions cannot show the true spread
+_ROC_POINTS = 121
+
+
+def unsupported_metrics(n_controls: int) -> dict[str, str]:
+    """Name the metrics that `n_controls` controls cannot support, each with the reason."""
+    rates = {f"tpr_at_fpr_{fpr_name(fpr)}": fpr for fpr in TARGET_FPRS}
+    rates[f"pauc_fpr_{fpr_name(PARTIAL_AUROC_FPR)}"] = PARTIAL_AUROC_FPR
+    return {
+        name: f"needs {int(np.ceil(MIN_EXPECTED_FALSE_POSITIVES / fpr))} controls for "
+        f"{MIN_EXPECTED_FALSE_POSITIVES} expected false positives; the sample has {n_controls}"
+        for name, fpr in rates.items()
+        if not supports_fpr(fpr, n_controls)
+    }
+
+
+class ResampledScores:
+    """Bootstrap of one split: ranking metrics, the ROC curve, and rates at the fixed thresholds.
+
+    `description` says how it was made, or under ``refused`` why there are no intervals.
+    """
+
+    def __init__(
+        self, scores: pa.Table, thresholds: Thresholds, region_column: str, n_resamples: int, seed: int
+    ) -> None:
+        n_controls = int((scores["label"].to_numpy() == 0).sum())
+        self.unsupported = unsupported_metrics(n_controls)
+        self.fpr_grid = np.geomspace(min(1.0, MIN_EXPECTED_FALSE_POSITIVES / n_controls), 1.0, _ROC_POINTS)
+        self._logits = {record["name"]: record["logit"] for record in thresholds if record["supported"]}
+        known = region_column in scores.column_names
+        regions = _regions(scores, region_column) if known else np.arange(scores.num_rows)
+        self.description: dict[str, Any] = {
+            "level": LEVEL,
+            "method": "region bootstrap" if known else "stamp bootstrap",
+            "column": region_column if known else None,
+            "n_resamples": n_resamples,
+            "seed": seed,
+            "refused": None,
+        }
+        self._ends: dict[str, NDArray[np.float64]] = {}
+        try:
+            bootstrap = RegionBootstrap(scores["logit"], scores["label"], regions, n_resamples, seed)
+        except TooFewRegionsError as error:
+            self.description["refused"] = str(error)
+            return
+        resampled = bootstrap.roc_statistics(self._statistics)
+        self._ends = {name: bootstrap.interval(values) for name, values in resampled.items()}
+
+    def _statistics(self, counts: RocCounts) -> dict[str, Any]:
+        values = ranking_metrics(counts) | {"roc": tpr_at_fpr(counts, self.fpr_grid)}
+        for name, logit in self._logits.items():
+            index = np.searchsorted(-counts.thresholds, -np.float32(logit), side="right") - 1
+            values[f"tpr:{name}"] = counts.tpr[..., index] if index >= 0 else np.zeros(counts.tpr.shape[:-1])
+            values[f"fpr:{name}"] = counts.fpr[..., index] if index >= 0 else np.zeros(counts.fpr.shape[:-1])
+        return values
+
+    def ends(self, name: str) -> list[Any] | None:
+        """Both ends of the interval of a statistic, None where there is no bootstrap."""
+        return self._ends[name].tolist() if name in self._ends else None
+
+    def metric_intervals(self) -> dict[str, Any]:
+        """Intervals of the ranking metrics that the sample supports."""
+        skipped = set(self.unsupported) | {"roc"}
+        return {name: self.ends(name) for name in self._ends if ":" not in name and name not in skipped}
+
+    def rate(self, name: str, passed: int, n: int) -> dict[str, Any]:
+        """A rate at a fixed threshold: bootstrap interval, or Wilson where too few stamps passed or failed."""
+        ends = self.ends(name) if min(passed, n - passed) >= _MIN_EVENTS else None
+        method = self.description["method"] if ends else "Wilson"
+        interval = ends or binomial_interval(passed, n).tolist()
+        return {"n": n, "passed": passed, "rate": passed / n, "interval": interval, "method": method}
+
+
+def _regions(table: pa.Table, column: str) -> NDArray[np.object_]:
+    return table[column].cast(pa.string()).fill_null("no region").to_numpy()

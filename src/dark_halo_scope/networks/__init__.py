@@ -1,0 +1,3 @@
+"""Networks: a normalised stamp (B, 3, 64, 64) -> one logit (B,). They know no Lightning and no survey."""
+
+import dark_halo_scope.torchvision_ops  # noqa: F401

@@ -1,0 +1,157 @@
+"""One run: resolved config -> data -> task -> fit -> calibrate and test the best -> score file, metrics, report."""
+
+import logging
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dark_halo_scope.torchvision_ops  # noqa: F401
+
+import lightning
+import pyarrow as pa
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from dark_halo_scope import hardware
+from dark_halo_scope.callbacks.code_version import code_version, library_versions
+from dark_halo_scope.configuration import choose_recipe, warn_of_changes
+from dark_halo_scope.evaluation.calibration import calibrator_from_dict
+from dark_halo_scope.evaluation.files import sha256, write_json
+from dark_halo_scope.evaluation.report import write_report
+from dark_halo_scope.evaluation.scores import score_table, write_scores
+from dark_halo_scope.evaluation.summary import evaluate_run
+from dark_halo_scope.loggers.wandb import finish_wandb
+from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
+from dark_halo_scope.stamps.contract import SPLITS
+from dark_halo_scope.stamps.datamodule import StampDataModule
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.tasks.build import build_task
+from dark_halo_scope.tasks.lens_detection import LensDetectionTask
+from dark_halo_scope.tasks.restore import check_same_architecture, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Train, calibrate, test and report what ``cfg`` describes.
+
+    Returns:
+        The best validation value of ``cfg.monitor.metric``.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):  # else each of its lines comes twice
+        logging.getLogger(name).handlers.clear()
+    run_dir = Path(cfg.paths.run_dir)
+    log.info("run folder: %s", run_dir)
+    machine = hardware.resolve(cfg.hardware)
+    log.info("hardware: %d x %s, %s", machine.world_size, machine.device_name, machine.precision)
+    lightning.seed_everything(cfg.seed, verbose=False)
+    cfg.hardware.loader_threads = machine.loader_threads
+    index = index_data(cfg)
+    choose_recipe(cfg, sum(index.class_counts("train").values()))
+    settle(cfg, run_dir)
+    record_origin(cfg, run_dir, machine, index)
+    datamodule: StampDataModule = instantiate(cfg.data, _partial_=True)(index=index)
+    task = build_task(cfg)
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        **machine.trainer_arguments(),
+        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback],
+        logger=[instantiate(logger) for logger in cfg.logger.values() if logger],
+    )
+    try:
+        best = fit(cfg, trainer, task, datamodule)
+        finish(cfg, trainer, task, datamodule, best)
+    finally:
+        finish_wandb()
+        log.info("run folder: %s", run_dir)
+    return float(trainer.checkpoint_callback.best_model_score)
+
+
+def index_data(cfg: DictConfig) -> StampIndex:
+    """Index the user's dataset, or the embedded survey where ``data.root`` names none."""
+    if cfg.data.root is None:
+        survey: SurveyConfig = instantiate(cfg.survey, _convert_="all")
+        folder = Path(cfg.paths.data_dir) / f"survey-{survey.digest()}"
+        log.info("no data.root given: training on the simulated survey %s", folder)
+        cfg.data.root = str(simulate_survey(survey, folder, progress=rank_zero_only.rank == 0))
+    checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak")}
+    index = StampIndex.build(cfg.data.root, **checks)
+    for split in SPLITS:
+        log.info("%s: %s", split, ", ".join(f"{n:,} {name}s" for name, n in index.class_counts(split).items()))
+    return index
+
+
+def settle(cfg: DictConfig, run_dir: Path) -> None:
+    """Resolve the config for good and keep it; a resumed run is told what it changes."""
+    OmegaConf.resolve(cfg)
+    saved = run_dir / "config.yaml"
+    if saved.exists():
+        warn_of_changes(cfg, saved)
+    if rank_zero_only.rank == 0:
+        OmegaConf.save(cfg, saved)
+
+
+def record_origin(cfg: DictConfig, run_dir: Path, machine: hardware.Hardware, index: StampIndex) -> None:
+    """Keep what it takes to repeat the run: command, code, versions, data, machine."""
+    if rank_zero_only.rank == 0:
+        origin = {
+            "command": shlex.join(["python", *sys.argv]),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": cfg.seed,
+            "data_root": cfg.data.root,
+            "data_fingerprint": index.fingerprint,
+            "hardware": f"{machine.world_size} x {machine.device_name}, {machine.precision}",
+            "code_version": code_version(),
+            "versions": library_versions(),
+        }
+        write_json(run_dir / "provenance.json", origin)
+
+
+def fit(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule) -> Path:
+    """Train from the start, or on from the run folder's last checkpoint; returns the best checkpoint."""
+    last = Path(cfg.paths.run_dir) / "checkpoints" / "last.ckpt"
+    resuming = cfg.resume is not None and last.exists()
+    if resuming:
+        checkpoint = read_checkpoint(last)
+        check_same_architecture(checkpoint, task, cfg.model)
+        log.info("resuming after epoch %d from %s", checkpoint["epoch"], last)
+    trainer.fit(task, datamodule=datamodule, ckpt_path=str(last) if resuming else None)
+    return Path(trainer.checkpoint_callback.best_model_path)
+
+
+def finish(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule, best: Path) -> None:
+    """Calibrate and test the best checkpoint; write score file, metrics and report."""
+    trainer.validate(task, datamodule=datamodule, ckpt_path=str(best), verbose=False)
+    trainer.test(task, datamodule=datamodule, ckpt_path=str(best), verbose=False)
+    if not trainer.is_global_zero:
+        return
+    run_dir = Path(cfg.paths.run_dir)
+    calibrator = calibrator_from_dict(task.calibrator)
+    tables = []
+    for split in ("val", "test"):
+        scores = task.gathered_scores(split)
+        probability = calibrator.probability(scores["logit"])
+        metadata = datamodule.index.metadata(scores["row"])
+        tables.append(score_table(scores["row"], split, scores["label"], scores["logit"], probability, metadata))
+    provenance = {"checkpoint_sha256": sha256(best), "data_fingerprint": datamodule.index.fingerprint}
+    write_scores(run_dir / "scores.parquet", pa.concat_tables(tables), provenance)
+    metrics = evaluate_run(run_dir, calibrator, task.thresholds, region_column=cfg.data.region_column)
+    report = write_report(run_dir, datamodule.read_stamps)
+    log_headline(metrics, report)
+
+
+def log_headline(metrics: dict[str, Any], report: Path) -> None:
+    """The few numbers that everybody asks for first."""
+    test, calibration = metrics["test"], metrics["calibration"]
+    log.info(
+        "test: AUROC %.4f, average precision %.4f, ECE %.4f before and %.4f after calibration",
+        test["auroc"],
+        test["ap"],
+        calibration["before"]["ece"],
+        calibration["after"]["ece"],
+    )
+    log.info("report: %s", report)

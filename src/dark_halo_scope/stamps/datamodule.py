@@ -1,0 +1,163 @@
+"""The stamps of a run: one dataset, its three splits, its quarantine."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+
+from dark_halo_scope.stamps.codec import StampError
+from dark_halo_scope.stamps.contract import STAMP_SHAPE
+from dark_halo_scope.stamps.decoder import QUARANTINED, StampDecoder
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
+from dark_halo_scope.stamps.plan import PlanError, Share
+from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.stream import StreamOptions
+
+
+class StampDataModule(LightningDataModule):
+    """Streams the train, val and test stamps of a parquet dataset.
+
+    Args:
+        root: Folder, file or URI of the dataset: see `StampFiles.find`.
+        run_dir: Run folder; bad rows are written below its ``quarantine/``.
+        batch_size: Stamps of an optimiser step, over all ranks and accumulated batches.
+        eval_batch_size: Stamps of a validation or test step, over all ranks.
+        seed: Seed of the shuffle.
+        num_threads: Decoding threads of each rank.
+        prefetch_batches: Batches decoded ahead.
+        open_row_groups: Row groups that an epoch is shuffled over at a time; memory grows with it.
+        max_nonfinite_fraction: Fraction of a band up to which non-finite pixels are filled with the sky.
+        quarantine_limit: Largest fraction of unusable stamps in one pass over a split.
+        on_split_leak: ``stop`` or ``drop``: see `StampIndex.build`.
+        region_column: Column that names the sky region.
+        host_column: Column that names the host galaxy.
+        index: The dataset at ``root`` where it is indexed already; else ``setup`` does it.
+
+    Attributes:
+        index: The dataset's rows (after ``setup``).
+        quarantine: The bad rows met so far (after ``setup``).
+    """
+
+    index: StampIndex
+    quarantine: Quarantine
+
+    def __init__(
+        self,
+        root: str,
+        run_dir: str,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        seed: int = 0,
+        num_threads: int = 2,
+        prefetch_batches: int = 2,
+        open_row_groups: int = 64,
+        max_nonfinite_fraction: float = 0.01,
+        quarantine_limit: float = 0.001,
+        on_split_leak: str = "stop",
+        region_column: str = "region_id",
+        host_column: str = "host_id",
+        index: StampIndex | None = None,
+    ) -> None:
+        super().__init__()
+        self._root = root
+        self._run_dir = Path(run_dir)
+        self._batch_size = batch_size
+        self._eval_batch_size = eval_batch_size
+        self._seed = seed
+        self._options = StreamOptions(num_threads, prefetch_batches, open_row_groups, max_nonfinite_fraction)
+        self._quarantine_limit = quarantine_limit
+        if index is not None:
+            self.index = index
+        self._leak_checks = {
+            "on_split_leak": on_split_leak,
+            "region_column": region_column,
+            "host_column": host_column,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the dataset in checkpoints and reports: see `StampIndex`."""
+        return self.index.fingerprint
+
+    def setup(self, stage: str | None = None) -> None:
+        """Index the dataset and hold it to the contract; done once, whatever the stage.
+
+        Raises:
+            ContractError: When the dataset cannot be used.
+        """
+        if hasattr(self, "quarantine"):
+            return
+        if not hasattr(self, "index"):
+            self.index = StampIndex.build(self._root, **self._leak_checks)
+        self.quarantine = Quarantine(
+            self.index, self._run_dir / "quarantine", rank=self._rank, limit=self._quarantine_limit
+        )
+
+    def train_dataloader(self) -> TrainLoader:
+        """Shuffled batches of the training stamps, each at most once an epoch.
+
+        Raises:
+            PlanError: When ``batch_size`` cannot be shared evenly by the ranks and accumulated batches.
+        """
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        if self._batch_size % accumulated:
+            raise PlanError(
+                f"data.batch_size={self._batch_size} cannot be accumulated from {accumulated} batches; "
+                f"choose a multiple of {accumulated}"
+            )
+        return TrainLoader(
+            self.index,
+            "train",
+            self.quarantine,
+            self._share(self._batch_size // accumulated),
+            self._options_here(),
+            seed=self._seed,
+            reshuffle=not getattr(self.trainer, "overfit_batches", 0),  # Lightning: overfitting turns shuffling off
+        )
+
+    def val_dataloader(self) -> EvalLoader:
+        """Every validation stamp exactly once."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> EvalLoader:
+        """Every test stamp exactly once."""
+        return self._eval_loader("test")
+
+    def read_stamps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Pixels (n, 3, 64, 64) in nanomaggies of a few rows, in their order, for pictures.
+
+        Raises:
+            StampError: When one of them cannot be decoded.
+        """
+        images = np.empty((len(rows), *STAMP_SHAPE), np.float32)
+        decoder = StampDecoder(
+            self.index, open_row_groups=1, max_nonfinite_fraction=self._options.max_nonfinite_fraction
+        )
+        order = np.argsort(rows)  # so that each row group is read once
+        decoded = np.empty_like(images)
+        for fault in decoder.decode(np.asarray(rows)[order], decoded):
+            if fault.action == QUARANTINED:
+                file, row = self.index.locate(fault.row)
+                raise StampError(fault.reason, f"{file}, row {row}: {fault.message}")
+        images[order] = decoded
+        return images
+
+    def _eval_loader(self, split: str) -> EvalLoader:
+        share = self._share(self._eval_batch_size)
+        return EvalLoader(self.index, split, self.quarantine, share, self._options_here())
+
+    def _share(self, batch_size: int) -> Share:
+        return Share(batch_size, self._rank, self.trainer.world_size if self.trainer else 1)
+
+    def _options_here(self) -> StreamOptions:
+        """The options, with page-locked memory where batches go to a GPU."""
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return replace(self._options, pin_memory=on_gpu)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0

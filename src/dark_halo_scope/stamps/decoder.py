@@ -1,0 +1,52 @@
+"""Rows of a dataset to pixels, and a note of every row that would not decode cleanly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dark_halo_scope.stamps.codec import StampError, decode_stamp
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.repair import fill_nonfinite
+from dark_halo_scope.stamps.row_groups import RowGroups
+
+QUARANTINED, REPAIRED = "quarantined", "repaired"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with one row: ``action`` says whether it was left out or put right."""
+
+    row: int
+    action: str
+    reason: str
+    message: str
+
+
+class StampDecoder:
+    """Decodes rows of ``index`` out of at most ``open_row_groups`` row groups held open; safe to call from threads."""
+
+    def __init__(self, index: StampIndex, *, open_row_groups: int, max_nonfinite_fraction: float) -> None:
+        self._index = index
+        self._groups = RowGroups(index, open_row_groups)
+        self._max_nonfinite_fraction = max_nonfinite_fraction
+
+    def decode(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> list[Fault]:
+        """Write the pixels of ``rows`` (b,) to ``out`` (b, 3, 64, 64), in nanomaggies, all finite.
+
+        Returns:
+            The faults found, in the order of the rows. Where one says ``quarantined``, ``out`` holds no valid pixels.
+        """
+        groups = self._index.group_of(rows)
+        in_group = rows - self._index.group_starts[groups]
+        faults = []
+        for row, group, i, image in zip(rows.tolist(), groups.tolist(), in_group.tolist(), out, strict=True):
+            try:
+                decode_stamp(self._groups.stamp_bytes(group, i), image)
+                n_filled = fill_nonfinite(image, self._max_nonfinite_fraction)
+            except StampError as error:
+                faults.append(Fault(row, QUARANTINED, error.reason, str(error)))
+            else:
+                if n_filled:
+                    faults.append(Fault(row, REPAIRED, "nonfinite", f"{n_filled} pixels were filled with the sky"))
+        return faults

@@ -1,0 +1,119 @@
+"""What a Trainer iterates over: one rank's batches of a split, for training and for evaluation.
+
+The number of batches is the same on every rank and never changes: rows that cannot be used only make a batch shorter.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+from dark_halo_scope.stamps import plan
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.plan import Share
+from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.stream import Batch, StreamOptions, stream_batches
+
+
+class EvalLoader:
+    """Every stamp of a split exactly once, in file order (`plan.eval_batches`); batches as `stream_batches` gives."""
+
+    def __init__(
+        self, index: StampIndex, split: str, quarantine: Quarantine, share: Share, options: StreamOptions
+    ) -> None:
+        self._index = index
+        self._split = split
+        self._quarantine = quarantine
+        self._options = replace(options, open_row_groups=1)  # nothing is shuffled
+        self._batches = plan.eval_batches(index.rows(split), share)
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the first on; nothing is read before it is asked for."""
+        return stream_batches(self._index, self._split, self._batches, 0, self._quarantine, self._options)
+
+
+class TrainLoader:
+    """Shuffled batches, each stamp at most once an epoch; batches as `stream_batches` gives.
+
+    It is what Lightning calls a stateful loader: ``state_dict`` names the next batch of an epoch, and once loaded,
+    iteration goes on there if the epoch is the same. Epoch and position are read when the first batch is asked for,
+    because Lightning makes the iterator before it sets the epoch.
+
+    Args:
+        index: The dataset.
+        split: Name of the split.
+        quarantine: Where bad rows go.
+        share: Size of the batches and this rank's part in them.
+        options: How to stream.
+        seed: Seed of the shuffle.
+        reshuffle: Whether epochs differ; without, each repeats the first, to overfit a few batches on purpose.
+    """
+
+    def __init__(
+        self,
+        index: StampIndex,
+        split: str,
+        quarantine: Quarantine,
+        share: Share,
+        options: StreamOptions,
+        *,
+        seed: int,
+        reshuffle: bool = True,
+    ) -> None:
+        self._index = index
+        self._split = split
+        self._quarantine = quarantine
+        self._share = share
+        self._options = options
+        self._seed = seed
+        self._reshuffle = reshuffle
+        self._rows = index.rows(split)
+        self._length = len(plan.train_batches(self._rows, share))
+        self._epoch = 0
+        self._next_batch = 0
+        self._position_is_loaded = False
+
+    @property
+    def sampler(self) -> "TrainLoader":
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration follows; another one begins with its first batch."""
+        if epoch != self._epoch:
+            self._epoch, self._next_batch = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The position: the epoch, and the batch that comes next in it (the same on every rank)."""
+        return {"epoch": self._epoch, "next_batch": self._next_batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin at the batch that ``state`` names, unless another epoch is set before."""
+        self._epoch, self._next_batch = state["epoch"], state["next_batch"]
+        self._position_is_loaded = True
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the epoch, from the position that was loaded or from the first on."""
+        if not self._position_is_loaded:
+            self._next_batch = 0
+        self._position_is_loaded = False
+        order = plan.epoch_order(
+            self._rows,
+            self._index.group_starts,
+            seed=self._seed,
+            epoch=self._epoch if self._reshuffle else 0,
+            open_row_groups=self._options.open_row_groups,
+        )
+        batches = plan.train_batches(order, self._share)
+        stream = stream_batches(self._index, self._split, batches, self._next_batch, self._quarantine, self._options)
+        with closing(stream):
+            for batch in stream:
+                self._next_batch += 1
+                yield batch

@@ -1,0 +1,25 @@
+import json
+
+from dark_halo_scope.callbacks.quarantine import QuarantineSummary
+from tests.callbacks.tiny_run import TinyRun
+from tests.stamps.datasets import spoil, write_dataset
+
+
+def test_the_summary_counts_the_bad_rows_of_every_split_met(tmp_path):
+    """One bad stamp in each split: row 5 of train, row 50 of val, row 80 of test."""
+    dataset = write_dataset(tmp_path / "dataset", change=spoil(5, 50, 80, stamp_npz=b"not a zip"))
+    run = TinyRun(dataset, tmp_path / "run")
+    path = run.folder / "quarantine" / "summary.json"
+    run.fit([QuarantineSummary(str(run.folder)), *run.standard_callbacks()], max_epochs=2)
+    assert count(path) == {"train": 1, "val": 1, "test": 0}
+    assert [value for _, _, value in run.history()["data/quarantined"]] == [2.0, 2.0]
+    run.trainer.test(run.task, datamodule=run.data, ckpt_path=str(run.best), verbose=False)
+    assert count(path) == {"train": 1, "val": 1, "test": 1}
+    summary = json.loads(path.read_text())
+    assert summary["limit"] == 0.001
+    assert summary["repaired"] == {}
+
+
+def count(path):
+    (splits,) = json.loads(path.read_text())["quarantined"].values()
+    return {split: sum(classes.values()) for split, classes in splits.items()}

@@ -1,0 +1,93 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+
+from dark_halo_scope.callbacks.calibration import Calibration
+from dark_halo_scope.callbacks.wandb_evidence import WandbEvidence
+from dark_halo_scope.loggers.wandb import finish_wandb, wandb_logger
+from tests.callbacks.tiny_run import CONFIG, TinyRun
+
+LEET = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
+
+
+@pytest.fixture(scope="module")
+def logged(dataset, tmp_path_factory):
+    """A whole run with W&B offline: fit, validate and test the best."""
+    run = TinyRun(dataset, tmp_path_factory.mktemp("logged"))
+    logger = wandb_logger(str(run.folder), "test-project", best={"val/auroc": "max", "val/loss": "min"})
+    evidence = [Calibration(), WandbEvidence(str(run.config_file), n_worst=5)]
+    run.fit([*evidence, *run.standard_callbacks()], logger=logger, max_epochs=2)
+    for evaluate in (run.trainer.validate, run.trainer.test):
+        evaluate(run.task, datamodule=run.data, ckpt_path=str(run.best), verbose=False)
+    finish_wandb()
+    return run
+
+
+@pytest.fixture(scope="module")
+def summary(logged):
+    done = subprocess.run([*LEET, "--summary", offline_run(logged)], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def offline_run(run):
+    (folder,) = (run.folder / "wandb").glob("offline-run-*")
+    return str(folder)
+
+
+def test_the_run_is_finished_and_has_the_id_saved_in_the_run_folder(logged, summary):
+    assert summary["state"] == "finished"
+    assert summary["run_id"] == (logged.folder / "wandb_run_id").read_text()
+    assert summary["project"] == "test-project"
+
+
+def test_config_versions_and_data_fingerprint_are_in_its_config(logged, summary):
+    config = summary["config"]
+    assert config["model"] == CONFIG["model"]
+    assert config["data_fingerprint"] == logged.data.fingerprint
+    assert {"commit", "dirty", "package"} <= config["code"].keys()
+    assert "torch" in config["versions"]
+
+
+def test_best_and_last_values_are_in_its_summary(logged, summary):
+    values = [value for _, _, value in logged.history()["val/auroc"]]
+    assert summary["summary"]["val/auroc"]["max"] == pytest.approx(max(values))
+    assert summary["summary"]["val/loss"]["min"] <= summary["summary"]["val/loss"]["last"]
+    assert summary["summary"]["test/auroc"] == pytest.approx(float(logged.trainer.callback_metrics["test/auroc"]))
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_curves_histograms_and_tables_are_there(summary, stage):
+    logged = summary["summary"]
+    for name in ("roc_near_zero", "reliability"):
+        assert logged[f"evidence/{stage}/{name}_table"]["_type"] == "table-file"
+    for name in ("controls", "lenses"):
+        histogram = logged[f"evidence/{stage}/logits_{name}"]
+        assert histogram["_type"] == "histogram"
+        assert sum(histogram["values"]) == 12
+    for name in ("false_positives", "false_negatives"):
+        assert logged[f"evidence/{stage}/worst_{name}"]["_type"] == "table-file"
+
+
+def test_every_mistake_has_its_image_and_none_is_missing(logged):
+    scores = logged.task.gathered_scores("test")
+    wrong = {0: scores["logit"] > 0, 1: scores["logit"] < 0}
+    media = Path(offline_run(logged)) / "files" / "media" / "table" / "evidence" / "test"
+    for label, name in ((0, "false_positives"), (1, "false_negatives")):
+        (path,) = media.glob(f"worst_{name}_*.json")
+        table = json.loads(path.read_text())
+        assert table["columns"][:4] == ["image", "row", "logit", "probability"]
+        mistakes = int((wrong[label] & (scores["label"] == label)).sum())
+        assert len(table["data"]) == min(5, mistakes)
+        for line in table["data"]:
+            assert (Path(offline_run(logged)) / "files" / line[0]["path"]).exists()
+            assert abs(line[2]) <= abs(table["data"][0][2])
+
+
+def test_without_wandb_it_does_nothing(run):
+    run.fit([WandbEvidence(str(run.config_file)), *run.standard_callbacks()], max_epochs=1)
+    run.trainer.test(run.task, datamodule=run.data, ckpt_path=str(run.best), verbose=False)
+    assert wandb.run is None

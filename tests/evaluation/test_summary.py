@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from scipy.stats import binomtest
+
+from dark_halo_scope.evaluation.calibration import TemperatureScaling
+from dark_halo_scope.evaluation.files import sha256
+from dark_halo_scope.evaluation.metrics import binary_metrics
+from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
+from dark_halo_scope.evaluation.summary import choose_working_point, evaluate
+from dark_halo_scope.evaluation.thresholds import operating_thresholds
+from tests.evaluation.run_folder import make_run_folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return make_run_folder(tmp_path_factory.mktemp("logs") / "lens" / "run")
+
+
+@pytest.fixture(scope="module")
+def metrics(run_dir):
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def test_split(run_dir):
+    table, _ = read_scores(run_dir / "scores.parquet")
+    return table.filter(pc.equal(table["split"], "test"))
+
+
+def test_metrics_are_those_of_the_named_score_file(metrics, run_dir, test_split):
+    assert metrics["scores"] == {
+        "file": "scores.parquet",
+        "sha256": sha256(run_dir / "scores.parquet"),
+        "n_rows": 5000,
+    }
+    assert metrics["test"] == binary_metrics(test_split["logit"], test_split["label"])
+    assert metrics["samples"]["test"]["n_regions"] == 30
+    assert sum(metrics["samples"]["val"][k] for k in ("n_lenses", "n_controls")) == 2400
+
+
+def test_intervals_hold_their_values_and_skip_what_is_not_supported(metrics):
+    assert set(metrics["unsupported"]) == {"tpr_at_fpr_1e-3", "tpr_at_fpr_1e-4"}
+    assert set(metrics["intervals"]["test"]) == {"auroc", "ap", "pauc_fpr_1e-2", "tpr_at_fpr_1e-2"}
+    assert metrics["intervals"]["method"] == "region bootstrap"
+    for name, (low, high) in metrics["intervals"]["test"].items():
+        assert low < metrics["test"][name] < high
+
+
+def test_the_roc_begins_where_ten_false_positives_are_expected(metrics):
+    roc = metrics["roc"]
+    assert roc["fpr"][0] == pytest.approx(10 / metrics["samples"]["test"]["n_controls"])
+    assert roc["fpr"][-1] == roc["tpr"][-1] == 1
+    assert all(low <= tpr <= high for low, tpr, high in zip(roc["low"], roc["tpr"], roc["high"], strict=True))
+
+
+def test_operating_points_count_the_test_stamps_at_the_validation_threshold(metrics, test_split):
+    logits, labels = test_split["logit"].to_numpy(), test_split["label"].to_numpy()
+    point = next(p for p in metrics["operating_points"] if p["name"] == metrics["working_point"])
+    assert point["name"] == "fpr_1e-2"
+    passed = logits >= np.float32(point["logit"])
+    assert point["test"]["completeness"]["passed"] == passed[labels == 1].sum()
+    rate = point["test"]["false_positive_rate"]
+    assert rate["passed"] == passed[labels == 0].sum()
+    assert rate["interval"][0] <= rate["rate"] <= rate["interval"][1]
+    strict = [p for p in metrics["operating_points"] if p["name"] == "fpr_1e-3"]
+    assert strict[0]["test"] is None
+
+
+def test_strata_and_kinds_add_up_to_the_working_point(metrics):
+    point = next(p for p in metrics["operating_points"] if p["name"] == metrics["working_point"])
+    found, fooled = point["test"]["completeness"], point["test"]["false_positive_rate"]
+    for stratum in metrics["completeness"]["strata"]:
+        assert sum(record["passed"] for record in stratum["bins"]) == found["passed"]
+    assert sum(record["passed"] for record in metrics["lens_models"]) == found["passed"]
+    assert sum(record["passed"] for record in metrics["control_kinds"]) == fooled["passed"]
+    assert sum(record["n"] for record in metrics["control_kinds"]) == fooled["n"]
+
+
+def test_calibration_is_reported_before_and_after(metrics):
+    before, after = metrics["calibration"]["before"], metrics["calibration"]["after"]
+    assert before["nll"] == pytest.approx(metrics["test"]["nll"])
+    assert after["nll"] < before["nll"]
+    assert sum(after["bins"]["n"]) == 2600
+
+
+def test_a_survey_without_regions_resamples_stamps_and_says_so(tmp_path):
+    run = make_run_folder(tmp_path / "run", n_val=300, n_test=300, drop=("region_id", "theta_e_arcsec", "control_kind"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["intervals"]["method"] == "stamp bootstrap"
+    assert metrics["intervals"]["column"] is None
+    assert metrics["completeness"]["missing"] == ["theta_e_arcsec"]
+    assert metrics["control_kinds"] is None
+    assert metrics["working_point"] == "best_f1"
+
+
+def test_few_regions_refuse_bootstrap_and_rates_fall_back_to_wilson(tmp_path):
+    run = make_run_folder(tmp_path / "run", n_val=300, n_test=300, n_regions=4)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "has 4" in metrics["intervals"]["refused"]
+    assert metrics["intervals"]["test"] == {}
+    assert metrics["roc"]["low"] is None
+    rate = next(p for p in metrics["operating_points"] if p["name"] == "best_f1")["test"]["completeness"]
+    wilson = binomtest(rate["passed"], rate["n"]).proportion_ci(0.95, "wilson")
+    assert rate["method"] == "Wilson"
+    assert rate["interval"] == pytest.approx([wilson.low, wilson.high])
+
+
+def test_the_working_point_is_the_strictest_supported_rate():
+    rng = np.random.default_rng(0)
+    labels = np.arange(24_000) % 2
+    records = operating_thresholds(rng.normal(2.0 * labels), labels, TemperatureScaling())
+    assert choose_working_point(records)["name"] == "fpr_1e-3"
+
+
+def test_scores_without_a_test_split_are_refused(run_dir):
+    table, _ = read_scores(run_dir / "scores.parquet")
+    with pytest.raises(ScoreFileError, match="no stamp of split 'test'"):
+        evaluate(table.filter(pc.equal(table["split"], "val")), TemperatureScaling(), [])

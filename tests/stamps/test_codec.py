@@ -1,0 +1,191 @@
+import contextlib
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dark_halo_scope.stamps.codec import StampError, decode_stamp, encode_stamp
+from dark_halo_scope.stamps.contract import BANDS, STAMP_SHAPE
+from tests.stamps.datasets import stamp_image
+
+IMAGE = stamp_image(7, is_lens=True)
+GOOD = encode_stamp(IMAGE)
+
+
+def npz(savez=np.savez_compressed, **arrays) -> bytes:
+    buffer = io.BytesIO()
+    savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def bands(**changed) -> dict[str, np.ndarray]:
+    return {f"image_{band}": IMAGE[i] for i, band in enumerate(BANDS)} | changed
+
+
+def decode(data: bytes) -> np.ndarray:
+    out = np.full(STAMP_SHAPE, np.nan, np.float32)
+    decode_stamp(data, out)
+    return out
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(StampError) as caught:
+        decode(data)
+    assert str(caught.value)
+    return caught.value.reason
+
+
+def test_numpy_reads_what_is_encoded_and_equal_pixels_give_equal_bytes():
+    with np.load(io.BytesIO(GOOD)) as stamp:
+        np.testing.assert_array_equal(np.stack([stamp[f"image_{band}"] for band in BANDS]), IMAGE)
+    assert encode_stamp(IMAGE.copy()) == GOOD
+
+
+def test_only_a_stamp_is_encoded():
+    with pytest.raises(ValueError, match="float64"):
+        encode_stamp(IMAGE.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD,
+        npz(savez=np.savez, **bands()),
+        npz(**bands(image_i=np.zeros(3), notes=np.array("a field star"))),
+        npz(**{name: array.astype(">f4") for name, array in bands().items()}),
+        npz(**{name: np.asfortranarray(array) for name, array in bands().items()}),
+    ],
+    ids=["usual", "stored", "further arrays", "big-endian", "fortran"],
+)
+def test_decodes_bit_for_bit(data):
+    assert decode(data).tobytes() == IMAGE.tobytes()
+
+
+def test_special_float_values_survive():
+    image = IMAGE.copy()
+    image[0, 0, :4] = np.nan, np.inf, -0.0, 1e-42
+    assert decode(encode_stamp(image)).tobytes() == image.tobytes()
+
+
+def test_decodes_from_a_slice_of_a_larger_buffer():
+    assert decode(memoryview(b"x" * 13 + GOOD + b"y" * 5)[13:-5]).tobytes() == IMAGE.tobytes()
+
+
+def test_a_missing_band_is_named():
+    only_r = npz(image_r=IMAGE[1])
+    assert reason(only_r) == "missing_band"
+    with pytest.raises(StampError, match="no array image_g; the npz holds image_r"):
+        decode(only_r)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((32, 32), np.float32), "wrong_shape"),
+        (np.zeros((64, 64, 1), np.float32), "wrong_shape"),
+        (np.zeros((128, 128), np.float32), "wrong_shape"),
+        (np.zeros((), np.float32), "wrong_shape"),
+        (np.zeros((64, 64)), "wrong_dtype"),
+        (np.zeros((64, 64), np.int32), "wrong_dtype"),
+        (np.zeros((64, 64), np.float16), "wrong_dtype"),
+        (np.zeros((64, 64), [("flux", "<f4")]), "not_an_array"),
+        (np.array([[{"flux": 1}]], dtype=object), "pickled"),
+        (np.zeros((1024, 1024), np.float32), "oversized"),
+    ],
+)
+def test_a_wrong_array_is_refused_by_its_reason(array, expected):
+    assert reason(npz(**bands(image_r=array))) == expected
+
+
+def test_pickled_objects_are_never_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    bare = io.BytesIO()
+    with zipfile.ZipFile(bare, "w") as archive:
+        for band in BANDS:
+            archive.writestr(f"image_{band}.npy", pickle.dumps(Trap()))
+    assert reason(bare.getvalue()) == "not_an_array"
+    assert reason(npz(**bands(image_g=np.array([Trap()], dtype=object)))) == "pickled"
+    assert not tmp_path.joinpath("sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "not_a_zip"),
+        (b"SIMPLE  =                    T" * 100, "not_a_zip"),
+        (GOOD[:-1], "not_a_zip"),
+        (GOOD[1000:], "corrupt"),
+    ],
+)
+def test_what_is_no_zip_is_refused(data, expected):
+    assert reason(data) == expected
+
+
+def test_a_flipped_pixel_bit_fails_its_checksum():
+    for position in (200, len(GOOD) // 2, len(GOOD) - 1000):
+        data = bytearray(GOOD)
+        data[position] ^= 0x10
+        assert reason(bytes(data)) == "corrupt"
+
+
+def zip_of(method: int, content: bytes, names=tuple(f"image_{band}.npy" for band in BANDS)) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_a_zip_bomb_is_refused_before_it_is_inflated():
+    assert reason(zip_of(zipfile.ZIP_DEFLATED, bytes(1 << 28), names=("image_g.npy",))) == "oversized"
+
+
+def test_a_zip_bomb_that_lies_about_its_size_is_not_inflated_past_what_it_declares():
+    honest = zip_of(zipfile.ZIP_DEFLATED, bytes(1 << 24))
+    lying = honest.replace((1 << 24).to_bytes(4, "little"), (16512).to_bytes(4, "little"))
+    assert lying != honest
+    assert reason(lying) == "corrupt"
+
+
+def test_a_zip_of_very_many_arrays_is_refused():
+    assert reason(zip_of(zipfile.ZIP_STORED, b"", names=tuple(map(str, range(1000))))) == "oversized"
+
+
+def test_an_unknown_compression_is_refused():
+    assert reason(zip_of(zipfile.ZIP_LZMA, bytes(100))) == "unknown_compression"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=2000))
+def test_random_bytes_raise_only_stamp_errors(data):
+    reason(data)
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.data())
+def test_mutated_stamps_raise_only_stamp_errors_or_keep_their_pixels(data):
+    mutated = bytearray(data.draw(st.sampled_from([GOOD, npz(savez=np.savez, **bands())])))
+    # Directory, headers and npy dictionaries are where a parser can go wrong; the pixels have a checksum.
+    structure = sorted({*range(200), *range(len(mutated) - 250, len(mutated))})
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.one_of(st.sampled_from(structure), st.integers(0, len(mutated) - 1)))
+        mutated[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, 40))
+    mutated = mutated[data.draw(st.sampled_from([0, cut])) : len(mutated) - data.draw(st.sampled_from([0, cut]))]
+    with contextlib.suppress(StampError):
+        assert decode(bytes(mutated)).tobytes() == IMAGE.tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.binary(max_size=100))
+def test_any_npy_header_raises_only_stamp_errors(header, tail):
+    usual = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (64, 64), }"
+    for content in (header + tail, usual[:8] + header + tail, usual[: len(header)] + tail):
+        reason(zip_of(zipfile.ZIP_STORED, content))

@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+
+from dark_halo_scope.stamps.decoder import QUARANTINED, REPAIRED, Fault
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.quarantine import Quarantine, QuarantineLimitError, QuarantinePass
+from tests.stamps.datasets import spoil, write_dataset
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    folder = write_dataset(tmp_path_factory.mktemp("survey"), change=spoil(2, cutout_ok=0))
+    return StampIndex.build(str(folder))
+
+
+def faults(*rows: int, action: str = QUARANTINED, reason: str = "corrupt") -> list[Fault]:
+    return [Fault(row, action, reason, "image_g.npy fails its checksum") for row in rows]
+
+
+def add(review: QuarantinePass, quarantine: Quarantine, label: np.ndarray, found: list[Fault]) -> None:
+    review.add(label, [quarantine.describe(fault) for fault in found])
+
+
+ALTERNATING = np.arange(100, dtype=np.int8) % 2
+
+
+def test_each_bad_row_is_written_once_with_what_names_it(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, rank=3)
+    for _ in range(2):  # two epochs
+        review = QuarantinePass(quarantine, "val", 100)
+        add(review, quarantine, ALTERNATING, faults(51))
+    (line,) = (tmp_path / "rank3.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    ra, dec = record.pop("ra"), record.pop("dec")
+    assert 0 <= ra <= 360
+    assert -30 <= dec <= 30
+    assert record == {
+        "row": 51,
+        "file": "part-001.parquet",
+        "row_in_file": 3,
+        "split": "val",
+        "class": "lens",
+        "action": "quarantined",
+        "reason": "corrupt",
+        "message": "image_g.npy fails its checksum",
+        "stamp_id": "s000051",
+        "region_id": 9,
+        "host_id": 1051,
+    }
+
+
+def test_a_resumed_run_knows_what_was_written_and_mends_half_a_line(index, tmp_path):
+    first = Quarantine(index, tmp_path)
+    first.write([first.describe(fault) for fault in faults(1, 5)])
+    with first.path.open("a") as file:
+        file.write('{"row": 7, "fi')
+    second = Quarantine(index, tmp_path)
+    assert [record["row"] for record in second.records] == [1, 5]
+    second.write([second.describe(fault) for fault in faults(5, 7)])
+    assert [json.loads(line)["row"] for line in first.path.read_text().splitlines()] == [1, 5, 7]
+
+
+def test_a_clean_run_writes_no_file(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path / "quarantine")
+    quarantine.write([])
+    assert not (tmp_path / "quarantine").exists()
+
+
+def test_the_summary_counts_by_reason_split_and_class(index, tmp_path):
+    ranks = [Quarantine(index, tmp_path, rank=r) for r in range(2)]
+    ranks[0].write([ranks[0].describe(f) for f in faults(1, 50) + faults(3, reason="missing_band")])
+    ranks[1].write([ranks[1].describe(f) for f in faults(1) + faults(4, action=REPAIRED, reason="nonfinite")])
+    summary = ranks[0].summary(ranks[0].records + ranks[1].records)
+    none = {"control": 0, "lens": 0}
+    assert summary == {
+        "quarantined": {
+            "corrupt": {"train": {"control": 0, "lens": 1}, "val": {"control": 1, "lens": 0}, "test": none},
+            "missing_band": {"train": {"control": 0, "lens": 1}, "val": none, "test": none},
+        },
+        "repaired": {"nonfinite": {"train": {"control": 1, "lens": 0}, "val": none, "test": none}},
+        "excluded": {"cutout_not_ok": {"train": {"control": 1, "lens": 0}, "val": none, "test": none}},
+        "rows": {
+            "train": {"control": 23, "lens": 24},
+            "val": {"control": 12, "lens": 12},
+            "test": {"control": 12, "lens": 12},
+        },
+        "limit": 0.001,
+    }
+    assert set(ranks[1].summary()["quarantined"]) == {"corrupt"}
+
+
+def test_one_bad_row_never_stops_a_run(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.0)
+    review = QuarantinePass(quarantine, "train", 48)
+    add(review, quarantine, ALTERNATING, faults(1))
+    review.close()
+
+
+def test_more_bad_rows_than_the_limit_stop_the_run(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.02)
+    review = QuarantinePass(quarantine, "train", 200)
+    add(review, quarantine, ALTERNATING, faults(0, 1, 3, 4))
+    with pytest.raises(QuarantineLimitError, match="5 of the 200 stamps of this pass are unusable") as caught:
+        add(review, quarantine, ALTERNATING, faults(6))
+    assert "data.quarantine_limit=0.02" in str(caught.value)
+    assert str(quarantine.path) in str(caught.value)
+
+
+def test_repaired_rows_do_not_count_against_the_limit(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.0)
+    review = QuarantinePass(quarantine, "train", 100)
+    add(review, quarantine, ALTERNATING, faults(*range(1, 40), action=REPAIRED, reason="nonfinite"))
+    review.close()
+    assert len(quarantine.records) == 39
+
+
+def test_bad_rows_of_one_class_only_stop_the_run_at_the_end_of_the_pass(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.5)
+    review = QuarantinePass(quarantine, "train", 100)
+    add(review, quarantine, ALTERNATING, faults(*range(1, 41, 2)))
+    with pytest.raises(QuarantineLimitError, match="0 of 50 stamps of class control, 20 of 50 stamps of class lens"):
+        review.close()
+
+
+def test_bad_rows_of_both_classes_alike_pass(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.5)
+    review = QuarantinePass(quarantine, "train", 100)
+    add(review, quarantine, ALTERNATING, faults(*range(3, 43)))
+    review.close()
+
+
+def test_a_batch_without_a_good_stamp_stops_the_run(index, tmp_path):
+    quarantine = Quarantine(index, tmp_path, limit=0.5)
+    review = QuarantinePass(quarantine, "val", 24)
+    with pytest.raises(QuarantineLimitError, match="not one of the 2 stamps of a batch is usable"):
+        add(review, quarantine, ALTERNATING[:2], faults(48, 49))

@@ -1,0 +1,266 @@
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dark_halo_scope.stamps.codec import encode_stamp
+from dark_halo_scope.stamps.contract import ContractError
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
+from dark_halo_scope.stamps.plan import Share
+from dark_halo_scope.stamps.quarantine import Quarantine, QuarantineLimitError
+from dark_halo_scope.stamps.stream import StreamOptions
+from tests.stamps.datasets import Row, stamp_image, write_dataset
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    return write_dataset(
+        tmp_path_factory.mktemp("survey"), n_train=96, n_val=30, n_test=24, n_files=3, row_group_size=5
+    )
+
+
+def make_loader(folder, split="train", *, limit=0.001, batch_size=16, rank=0, world=1, seed=0, **options):
+    index = StampIndex.build(str(folder))
+    quarantine = Quarantine(index, Path(tempfile.mkdtemp(dir=folder)), limit=limit)
+    share = Share(batch_size, rank, world)
+    if split == "train":
+        return TrainLoader(index, split, quarantine, share, StreamOptions(**options), seed=seed)
+    return EvalLoader(index, split, quarantine, share, StreamOptions(**options))
+
+
+def all_rows(batches) -> list[int]:
+    return sorted(row for batch in batches for row in batch["row"].tolist())
+
+
+def rows_of(batches) -> list[list[int]]:
+    return [batch["row"].tolist() for batch in batches]
+
+
+def stream_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("stamps-")]
+
+
+def test_a_batch_holds_the_pixels_labels_and_rows_of_its_stamps(survey):
+    for batch in make_loader(survey):
+        assert batch["image"].shape == (16, 3, 64, 64)
+        assert batch["image"].dtype == torch.float32
+        assert batch["label"].dtype == batch["row"].dtype == torch.int64
+        for image, label, row in zip(batch["image"], batch["label"].tolist(), batch["row"].tolist(), strict=True):
+            assert label == row % 2
+            np.testing.assert_array_equal(image.numpy(), stamp_image(row, is_lens=row % 2 == 1))
+
+
+def test_order_and_content_do_not_depend_on_threads_prefetch_or_when_it_was_read(survey):
+    def content(**options):
+        return [
+            (b["row"].tolist(), b["image"].numpy().tobytes()) for b in make_loader(survey, batch_size=40, **options)
+        ]
+
+    one = content(num_threads=1, prefetch_batches=1, seed=5)
+    assert content(num_threads=2, prefetch_batches=3, seed=5) == one
+    assert content(num_threads=7, prefetch_batches=1, seed=5) == one
+    assert content(num_threads=2, seed=6) != one
+
+
+def test_epochs_differ_and_repeat(survey):
+    loader = make_loader(survey, open_row_groups=4)
+    epochs = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)
+        epochs.append(list(loader))
+    first, second, again = map(rows_of, epochs)
+    assert first == again != second
+    assert all_rows(epochs[0]) == all_rows(epochs[1]) == list(range(96))
+
+
+def test_the_epoch_is_read_at_the_first_batch_as_lightning_needs(survey):
+    loader = make_loader(survey)
+    iterator = iter(loader)
+    loader.sampler.set_epoch(4)
+    fresh = make_loader(survey)
+    fresh.set_epoch(4)
+    assert rows_of(iterator) == rows_of(fresh)
+
+
+layouts = st.fixed_dictionaries(
+    {
+        "n_train": st.integers(8, 40),
+        "n_val": st.integers(4, 20),
+        "n_test": st.just(4),
+        "n_files": st.integers(1, 5),
+        "row_group_size": st.integers(1, 20),
+    }
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    layout=layouts,
+    world=st.integers(1, 4),
+    threads=st.integers(1, 3),
+    share=st.integers(1, 5),
+    groups=st.integers(1, 6),
+)
+def test_each_stamp_once_in_equal_steps_for_any_files_ranks_and_threads(layout, world, threads, share, groups):
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder), **layout)
+        n_train, n_val = layout["n_train"], layout["n_val"]
+        share = min(share, n_train // world)
+
+        def epoch(split: str) -> list[list[list[int]]]:
+            options = {"batch_size": share * world, "world": world, "num_threads": threads, "open_row_groups": groups}
+            return [rows_of(make_loader(folder, split, rank=rank, **options)) for rank in range(world)]
+
+        train, val = epoch("train"), epoch("val")
+        assert {len(batches) for batches in train} == {n_train // (share * world)}
+        seen = [row for batches in train for batch in batches for row in batch]
+        assert len(set(seen)) == len(seen) == n_train // (share * world) * share * world
+        assert set(seen) <= set(range(n_train))
+        assert len({len(batches) for batches in val}) == 1
+        assert sorted(row for batches in val for batch in batches for row in batch) == list(
+            range(n_train, n_train + n_val)
+        )
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 6])
+def test_iteration_goes_on_where_the_state_says(survey, stop):
+    whole = make_loader(survey, seed=2)
+    whole.set_epoch(3)
+    expected = rows_of(whole)
+    interrupted = make_loader(survey, seed=2)
+    interrupted.set_epoch(3)
+    iterator = iter(interrupted)
+    for _ in range(stop):
+        next(iterator)
+    state = interrupted.state_dict()
+    assert state == {"epoch": 3, "next_batch": stop}
+
+    resumed = make_loader(survey, seed=2, num_threads=3)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(3)
+    assert rows_of(resumed) == expected[stop:]
+    assert rows_of(resumed) == expected  # only once
+    resumed.load_state_dict(state)
+    resumed.set_epoch(4)
+    assert resumed.state_dict() == {"epoch": 4, "next_batch": 0}
+    assert len(rows_of(resumed)) == len(resumed)
+
+
+def test_threads_end_with_the_epoch_and_when_it_is_abandoned(survey):
+    loader = make_loader(survey)
+    iterator = iter(loader)
+    assert not stream_threads()
+    next(iterator)
+    assert stream_threads()
+    del iterator
+    assert not stream_threads()
+    list(loader)
+    assert not stream_threads()
+
+
+def break_rows(*numbers: int):
+    def change(number: int, row: Row) -> None:
+        if number in numbers:
+            row["stamp_npz"] = row["stamp_npz"][:-1]
+
+    return change
+
+
+def test_bad_stamps_leave_their_batch_and_are_counted(tmp_path):
+    def change(number: int, row: Row) -> None:
+        image = stamp_image(number, is_lens=number % 2 == 1)
+        match number:
+            case 3:
+                row["stamp_npz"] = None
+            case 10:
+                row["stamp_npz"] = b"no zip"
+            case 21:
+                image[1] = np.nan
+                row["stamp_npz"] = encode_stamp(image)
+            case 30:
+                image[2, 0, :5] = np.nan
+                row["stamp_npz"] = encode_stamp(image)
+
+    loader = make_loader(write_dataset(tmp_path, change=change), limit=0.5, batch_size=12)
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == len(loader) == 4
+        assert all_rows(batches) == sorted(set(range(48)) - {3, 10, 21})
+        assert all(torch.isfinite(batch["image"]).all() for batch in batches)
+        for batch in batches:
+            assert len(batch["image"]) == len(batch["label"]) == len(batch["row"])
+            assert (batch["label"] == batch["row"] % 2).all()
+    records = {r["row"]: (r["action"], r["reason"]) for r in loader._quarantine.records}
+    assert records == {
+        3: ("quarantined", "missing_stamp"),
+        10: ("quarantined", "not_a_zip"),
+        21: ("quarantined", "nonfinite"),
+        30: ("repaired", "nonfinite"),
+    }
+
+
+def test_a_row_group_of_nulls_only(tmp_path):
+    def change(number: int, row: Row) -> None:
+        if number < 8:
+            row["stamp_npz"] = None
+
+    loader = make_loader(write_dataset(tmp_path, change=change), limit=0.5, batch_size=16)
+    assert all_rows(loader) == list(range(8, 48))
+
+
+def test_too_many_bad_stamps_stop_the_stream_and_its_threads(tmp_path):
+    loader = make_loader(write_dataset(tmp_path, change=break_rows(1, 4)), limit=0.001)
+    with pytest.raises(QuarantineLimitError, match="2 of the 48 stamps"):
+        list(loader)
+    assert not stream_threads()
+
+
+def test_stamps_that_break_in_one_class_only_stop_the_run(tmp_path):
+    folder = write_dataset(tmp_path, change=break_rows(*range(1, 48, 2)[:16]))
+    with pytest.raises(QuarantineLimitError, match="16 of 24 stamps of class lens"):
+        list(make_loader(folder, limit=0.9, batch_size=48))
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_a_damaged_row_group_is_named_in_the_main_thread(tmp_path, num_threads):
+    file = write_dataset(tmp_path) / "part-000.parquet"
+    chunk = pq.ParquetFile(file).metadata.row_group(2).column(1)
+    assert chunk.path_in_schema == "stamp_npz"
+    data = bytearray(file.read_bytes())
+    start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
+    data[start : start + 200] = bytes(200)
+    file.write_bytes(data)
+    with pytest.raises(ContractError, match=r"part-000\.parquet: row group 2 cannot be read"):
+        list(make_loader(tmp_path, num_threads=num_threads))
+    assert not stream_threads()
+
+
+def test_large_binary_and_uncompressed_plain_pages_decode_alike(tmp_path):
+    folder = write_dataset(tmp_path / "usual")
+    expected = next(iter(make_loader(folder)))
+    for file in folder.glob("*.parquet"):
+        table = pq.read_table(file)
+        at = table.schema.get_field_index("stamp_npz")
+        table = table.set_column(at, "stamp_npz", table["stamp_npz"].cast(pa.large_binary()))
+        pq.write_table(table, file, row_group_size=8, compression="none", use_dictionary=False)
+    batch = next(iter(make_loader(folder)))
+    assert batch["row"].tolist() == expected["row"].tolist()
+    assert torch.equal(batch["image"], expected["image"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("num_threads", 0), ("prefetch_batches", 0), ("open_row_groups", 0), ("max_nonfinite_fraction", 0.5)],
+)
+def test_impossible_options_are_refused(option, value):
+    with pytest.raises(ValueError, match=rf"data\.{option}={value}"):
+        StreamOptions(**{option: value})

@@ -1,0 +1,22 @@
+"""Compose the config groups of a task, without the rest of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+CONFIGS = str(Path(__file__).parents[2] / "configs")
+_REST_OF_A_RUN = ["+seed=3", "+hardware.channels_last=true", "+recipe={lr: 3e-4, warmup_epochs: 1}"]
+_ONE_EACH = ["+task=lens_detection", "+optimizer=adamw", "+scheduler=warmup_cosine"]
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+
+
+def composed(model: str, transforms: str, *overrides: str) -> dict[str, Any]:
+    chosen = [f"+model={model}", f"+transforms={transforms}"]
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        config = compose(overrides=[*_REST_OF_A_RUN, *_ONE_EACH, *chosen, *overrides])
+    return OmegaConf.to_container(config, resolve=True)

@@ -1,0 +1,29 @@
+"""Validate, test and train over some processes; every rank writes what it logged, gathered and learnt.
+
+python -m tests.tasks.run_over_ranks OUT_FOLDER PROCESSES
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.tasks.tiny import TinyStamps, tiny_task, tiny_trainer
+
+
+def main(folder: Path, processes: int) -> None:
+    strategy = "ddp" if processes > 1 else "auto"
+    trainer = tiny_trainer(folder, devices=processes, strategy=strategy)
+    task, stamps = tiny_task(label_smoothing=0.1), TinyStamps()
+    logged = {}
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(task, datamodule=stamps, verbose=False)
+        logged |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    gathered = {stage: {k: v.tolist() for k, v in task.gathered_scores(stage).items()} for stage in ("val", "test")}
+    trainer.fit(task, datamodule=stamps)
+    learnt = {name: float(trainer.callback_metrics[name]) for name in ("train/loss", "val/loss")}
+    result = {"logged": logged, "gathered": gathered, "learnt": learnt}
+    (folder / f"{processes}_rank{trainer.global_rank}.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
