@@ -17,10 +17,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dark_halo_scope import hardware
+from dark_halo_scope.callbacks.checkpoint import RunCheckpoint
 from dark_halo_scope.callbacks.code_version import code_version, library_versions
-from dark_halo_scope.configuration import choose_recipe, warn_of_changes
+from dark_halo_scope.configuration import ConfigError, choose_recipe, warn_of_changes
 from dark_halo_scope.evaluation.calibration import calibrator_from_dict
 from dark_halo_scope.evaluation.files import sha256, write_json
+from dark_halo_scope.evaluation.metrics import binary_metrics
 from dark_halo_scope.evaluation.report import write_report
 from dark_halo_scope.evaluation.scores import score_table, write_scores
 from dark_halo_scope.evaluation.summary import evaluate_run
@@ -44,6 +46,7 @@ def run(cfg: DictConfig) -> float:
     """
     for name in ("lightning.pytorch", "lightning.fabric"):  # else each of its lines comes twice
         logging.getLogger(name).handlers.clear()
+    check(cfg)
     run_dir = Path(cfg.paths.run_dir)
     log.info("run folder: %s", run_dir)
     machine = hardware.resolve(cfg.hardware)
@@ -53,22 +56,47 @@ def run(cfg: DictConfig) -> float:
     index = index_data(cfg)
     choose_recipe(cfg, sum(index.class_counts("train").values()))
     settle(cfg, run_dir)
-    record_origin(cfg, run_dir, machine, index)
+    if is_first_process():
+        write_json(run_dir / "provenance.json", origin(cfg, machine, index))
     datamodule: StampDataModule = instantiate(cfg.data, _partial_=True)(index=index)
     task = build_task(cfg)
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        **machine.trainer_arguments(),
-        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback],
-        logger=[instantiate(logger) for logger in cfg.logger.values() if logger],
-    )
+    callbacks = {name: instantiate(callback) for name, callback in cfg.callbacks.items() if callback}
+    checkpoint: RunCheckpoint = callbacks["checkpoint"]
     try:
-        best = fit(cfg, trainer, task, datamodule)
-        finish(cfg, trainer, task, datamodule, best)
+        trainer: Trainer = instantiate(
+            cfg.trainer,
+            **machine.trainer_arguments(),
+            callbacks=list(callbacks.values()),
+            logger=[instantiate(logger) for logger in cfg.logger.values() if logger],
+        )
+        fit(cfg, trainer, task, datamodule)
+        if checkpoint.best_model_score is None:
+            raise ConfigError(
+                f"no checkpoint to test: {cfg.monitor.metric} was never measured; train for an epoch with validation"
+            )
+        finish(cfg, trainer, task, datamodule, Path(checkpoint.best_model_path))
     finally:
         finish_wandb()
         log.info("run folder: %s", run_dir)
-    return float(trainer.checkpoint_callback.best_model_score)
+    return checkpoint.best_model_score
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse combinations that would fail later, in a sentence that says what to change."""
+    metric = cfg.monitor.metric
+    known = [f"val/{name}" for name in ("loss", *binary_metrics([-1.0, 1.0], [0, 1]))]
+    if metric not in known:
+        raise ConfigError(f"monitor.metric={metric} is not measured in validation; choose one of {', '.join(known)}")
+    if cfg.monitor.mode not in ("max", "min"):
+        raise ConfigError(f"monitor.mode={cfg.monitor.mode}: choose max or min")
+    for needed in ("checkpoint", "calibration"):
+        if not cfg.callbacks.get(needed):
+            raise ConfigError(f"callbacks.{needed} cannot be turned off: the best checkpoint is calibrated and tested")
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, which alone writes to the run folder."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def index_data(cfg: DictConfig) -> StampIndex:
@@ -77,7 +105,7 @@ def index_data(cfg: DictConfig) -> StampIndex:
         survey: SurveyConfig = instantiate(cfg.survey, _convert_="all")
         folder = Path(cfg.paths.data_dir) / f"survey-{survey.digest()}"
         log.info("no data.root given: training on the simulated survey %s", folder)
-        cfg.data.root = str(simulate_survey(survey, folder, progress=rank_zero_only.rank == 0))
+        cfg.data.root = str(simulate_survey(survey, folder, progress=is_first_process()))
     checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak")}
     index = StampIndex.build(cfg.data.root, **checks)
     for split in SPLITS:
@@ -91,28 +119,26 @@ def settle(cfg: DictConfig, run_dir: Path) -> None:
     saved = run_dir / "config.yaml"
     if saved.exists():
         warn_of_changes(cfg, saved)
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         OmegaConf.save(cfg, saved)
 
 
-def record_origin(cfg: DictConfig, run_dir: Path, machine: hardware.Hardware, index: StampIndex) -> None:
-    """Keep what it takes to repeat the run: command, code, versions, data, machine."""
-    if rank_zero_only.rank == 0:
-        origin = {
-            "command": shlex.join(["python", *sys.argv]),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": cfg.seed,
-            "data_root": cfg.data.root,
-            "data_fingerprint": index.fingerprint,
-            "hardware": f"{machine.world_size} x {machine.device_name}, {machine.precision}",
-            "code_version": code_version(),
-            "versions": library_versions(),
-        }
-        write_json(run_dir / "provenance.json", origin)
+def origin(cfg: DictConfig, machine: hardware.Hardware, index: StampIndex) -> dict[str, Any]:
+    """What it takes to repeat the run: command, code, versions, data, machine."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": cfg.seed,
+        "data_root": cfg.data.root,
+        "data_fingerprint": index.fingerprint,
+        "hardware": f"{machine.world_size} x {machine.device_name}, {machine.precision}",
+        "code_version": code_version(),
+        "versions": library_versions(),
+    }
 
 
-def fit(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule) -> Path:
-    """Train from the start, or on from the run folder's last checkpoint; returns the best checkpoint."""
+def fit(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule) -> None:
+    """Train from the start, or on from the run folder's last checkpoint."""
     last = Path(cfg.paths.run_dir) / "checkpoints" / "last.ckpt"
     resuming = cfg.resume is not None and last.exists()
     if resuming:
@@ -120,7 +146,6 @@ def fit(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: 
         check_same_architecture(checkpoint, task, cfg.model)
         log.info("resuming after epoch %d from %s", checkpoint["epoch"], last)
     trainer.fit(task, datamodule=datamodule, ckpt_path=str(last) if resuming else None)
-    return Path(trainer.checkpoint_callback.best_model_path)
 
 
 def finish(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule, best: Path) -> None:
@@ -130,6 +155,8 @@ def finish(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodul
     if not trainer.is_global_zero:
         return
     run_dir = Path(cfg.paths.run_dir)
+    assert task.calibrator is not None  # the callback `calibration` has acted
+    assert task.thresholds is not None
     calibrator = calibrator_from_dict(task.calibrator)
     tables = []
     for split in ("val", "test"):

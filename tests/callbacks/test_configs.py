@@ -22,7 +22,7 @@ def composed(group, option, run_dir):
         "experiment_name": "test",
     }
     cfg = OmegaConf.create(around | {group: chosen})
-    return {name: instantiate(one) for name, one in cfg[group].items()}
+    return {name: instantiate(one) for name, one in cfg[group].items() if one}
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONFIGS / "callbacks").glob("*.yaml")))

@@ -29,7 +29,7 @@ def wavenumber():
 
 @pytest.mark.parametrize("n", [0.7, 1.0, 4.0, 6.0])
 def test_half_light_index(n):
-    assert sersic_b(torch.tensor(n, dtype=torch.float64)).item() == pytest.approx(gammaincinv(2 * n, 0.5), rel=5e-4)
+    assert sersic_b(torch.tensor(n, dtype=torch.float64)).item() == pytest.approx(gammaincinv(2 * n, 0.5), rel=2e-4)
 
 
 @pytest.mark.parametrize("n", [0.7, 1.0, 2.0, 4.0])
@@ -38,10 +38,11 @@ def test_sersic_is_lenstronomys_at_unit_flux(n, axis_ratio, angle):
     x, y = np.random.default_rng(1).uniform(-3, 3, (2, 200))
     e1, e2 = phi_q2_ellipticity(angle, axis_ratio)
     model = LightModel(["SERSIC_ELLIPSE"])
-    kwargs = [{"amp": 1.0, "R_sersic": sersic_radius(0.6, n), "n_sersic": n, "e1": e1, "e2": e2, "center_x": 0.0, "center_y": 0.0}]
+    kwargs = [{"amp": 1.0, "R_sersic": sersic_radius(0.6, n), "n_sersic": n, "e1": e1, "e2": e2}]
+    kwargs[0] |= {"center_x": 0.0, "center_y": 0.0}
     expected = model.surface_brightness(x, y, kwargs) / model.total_flux(kwargs)[0]
     at = [torch.tensor(v, dtype=torch.float64) for v in (x, y, 0.6, n, axis_ratio, angle)]
-    np.testing.assert_allclose(sersic(*at).numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(sersic(*at).numpy(), expected, rtol=5e-3)
 
 
 def test_transform_of_a_gaussian():
@@ -66,12 +67,10 @@ def test_transform_by_quadrature(n):
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    reff=st.floats(0.0, 3.0), n=st.floats(SERSIC_MIN, SERSIC_MAX), q=st.floats(0.1, 1.0), angle=st.floats(0, np.pi)
-)
+@given(reff=st.floats(0.0, 3.0), n=st.floats(SERSIC_MIN, SERSIC_MAX), q=st.floats(0.1, 1.0), angle=st.floats(0, np.pi))
 def test_flux_is_exact_for_any_shape(reff, n, q, angle):
     modes = modes_of(reff, n, q, angle)
-    assert modes[0, 0].item() == pytest.approx(1, abs=1e-5)
+    assert modes[0, 0].item() == pytest.approx(1, abs=1e-4)
     assert torch.isfinite(modes).all()
     assert modes.max() <= 1 + 1e-5
 

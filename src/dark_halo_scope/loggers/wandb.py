@@ -98,6 +98,8 @@ def mode_by_key() -> str:
 @rank_zero_only
 def _start(folder: Path, settings: dict[str, Any], limits: wandb.Settings) -> Any:
     """Start or continue the run on rank 0; None elsewhere."""
+    # the images of tables wait here for their upload, when offline for `wandb sync`; by default it is the home folder
+    os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb")
     settings = settings | {"id": _run_id(folder), "resume": "allow", "settings": limits}
     try:
         return wandb.init(**(settings | {"mode": mode_by_key()}))

@@ -11,6 +11,8 @@ from dark_halo_scope.sky.injection import InjectionPriors
 from dark_halo_scope.sky.priors import SurveyConfigError
 from dark_halo_scope.stamps.contract import SPLITS
 
+SIMULATOR_VERSION = 1  # raise it when the same config gives other stamps: finished surveys are then made anew
+
 
 @dataclass(frozen=True)
 class SurveyConfig:
@@ -77,5 +79,6 @@ class SurveyConfig:
         return plain
 
     def digest(self) -> str:
-        """A short name for this config: equal configs have equal digests."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """A short name for the survey that this simulator makes of this config."""
+        made_from = {"simulator_version": SIMULATOR_VERSION} | self.as_dict()
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]

@@ -43,7 +43,7 @@ def blue_neighbours(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> S
     """One to three blue galaxies at arc-like distances, but not arranged or sheared as images are."""
     scene = Scene.empty()
     owner = np.repeat(stamps, rng.choice([1, 2, 3], len(stamps), p=[0.5, 0.35, 0.15]))
-    scene.sersics = draw_blue_galaxies(rng, owner, hosts.magnitudes[owner, 1] + rng.uniform(1.3, 4.0, len(owner)))
+    scene.sersics = draw_blue_galaxies(rng, owner, hosts.magnitudes[owner, 1] + rng.uniform(1.0, 3.7, len(owner)))
     scene.sersics["x"], scene.sersics["y"] = hosts.light["x"][owner], hosts.light["y"][owner]
     _move(scene.sersics, rng.uniform(0.8, 4.0, len(owner)), rng.uniform(0, 2 * np.pi, len(owner)))
     return scene
@@ -54,14 +54,14 @@ def spirals(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> Scene:
     scene, count = Scene.empty(), len(stamps)
     disc = np.zeros(count, SPIRAL)
     _host_place(disc, hosts, stamps)
-    disc["reff"] = rng.uniform(1.0, 2.6, count)
+    disc["reff"] = rng.uniform(1.6, 3.6, count)
     disc["axis_ratio"] = rng.uniform(0.6, 1.0, count)
     disc["angle"] = rng.uniform(0, np.pi, count)
     disc["pitch"] = np.deg2rad(rng.uniform(10, 28, count)) * rng.choice([-1, 1], count)
     disc["phase"] = rng.uniform(0, 2 * np.pi, count)
     disc["arms"] = rng.choice([2, 2, 3, 4], count)
-    disc["arm_contrast"] = rng.uniform(0.8, 2.5, count)
-    disc["flux"] = _blue_fluxes(rng, hosts.magnitudes[stamps, 1] + rng.uniform(0.3, 2.5, count))
+    disc["arm_contrast"] = rng.uniform(1.5, 3.0, count)
+    disc["flux"] = _blue_fluxes(rng, hosts.magnitudes[stamps, 1] + rng.uniform(0.0, 2.0, count))
     scene.spirals = disc
     return scene
 
@@ -71,7 +71,7 @@ def rings(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> Scene:
     scene, count = Scene.empty(), len(stamps)
     ring = np.zeros(count, RING)
     _host_place(ring, hosts, stamps)
-    ring["radius"] = rng.uniform(1.2, 4.5, count)
+    ring["radius"] = rng.uniform(1.8, 5.0, count)
     ring["width"] = rng.uniform(0.12, 0.25, count) * ring["radius"]
     ring["axis_ratio"] = rng.uniform(0.55, 1.0, count)
     ring["angle"] = rng.uniform(0, np.pi, count)
@@ -79,7 +79,7 @@ def rings(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> Scene:
     ring["window_width"] = rng.uniform(2.0, 5.0, count)
     ring["clumps"] = rng.integers(3, 8, count)
     ring["clump_contrast"] = rng.uniform(0.1, 0.6, count)
-    ring["flux"] = _blue_fluxes(rng, hosts.magnitudes[stamps, 1] + rng.uniform(0.8, 3.0, count))
+    ring["flux"] = _blue_fluxes(rng, hosts.magnitudes[stamps, 1] + rng.uniform(0.6, 2.4, count))
     scene.rings = ring
     return scene
 
@@ -111,7 +111,7 @@ def mergers(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> Scene:
 def edge_on_discs(rng: np.random.Generator, hosts: Hosts, stamps: Stamps) -> Scene:
     """A thin disc beside the host, half of them lying across the line to it as an arc would."""
     scene, count = Scene.empty(), len(stamps)
-    disc = draw_blue_galaxies(rng, stamps, hosts.magnitudes[stamps, 1] + rng.uniform(1.0, 3.3, count))
+    disc = draw_blue_galaxies(rng, stamps, hosts.magnitudes[stamps, 1] + rng.uniform(0.8, 3.0, count))
     _host_place(disc, hosts, stamps)
     azimuth = rng.uniform(0, 2 * np.pi, count)
     _move(disc, rng.uniform(1.2, 4.5, count), azimuth)

@@ -65,11 +65,15 @@ class StampGrid:
         """Modes (B, box, box // 2 + 1) of flux per raster cell (B, raster_size, raster_size).
 
         Two matrix products: only the low modes of the zero-padded raster are wanted, which an FFT would compute in
-        full.
+        full. The blur of averaging over a cell is known and is divided out.
         """
         cells = self.axis(RASTER_FACTOR)
-        phase_y, phase_x = self.shift(cells, cells)
-        return phase_y.T @ raster.to(torch.complex64) @ phase_x
+        cell_arcsec = self.pixel_arcsec / RASTER_FACTOR
+        phases = self.shift(cells, cells)
+        rows, columns = (
+            phase / torch.sinc(k * cell_arcsec) for phase, k in zip(phases, self.frequencies(), strict=True)
+        )
+        return rows.T @ raster.to(torch.complex64) @ columns
 
     def image(self, modes: Tensor) -> Tensor:
         """Stamps (..., size, size) from their modes (..., box, box // 2 + 1)."""

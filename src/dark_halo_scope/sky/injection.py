@@ -47,6 +47,11 @@ class InjectionPriors:
             raise SurveyConfigError(
                 f"src_reff_arcsec below 0.1 is not resolved by the arc raster, got {self.src_reff_arcsec.minimum}"
             )
+        if not 0.5 <= self.src_sersic.minimum <= self.src_sersic.maximum <= 2:
+            raise SurveyConfigError(
+                "src_sersic must lie in [0.5, 2]: the cusp of a steeper source is not resolved by the arc raster; "
+                f"got {self.src_sersic.minimum} to {self.src_sersic.maximum}"
+            )
         if not 0 < self.max_offset < 1:
             raise SurveyConfigError(f"max_offset must lie between 0 and 1 Einstein radii, got {self.max_offset}")
 

@@ -22,7 +22,8 @@ _LOG_K_MIN, _LOG_K_MAX, _LOG_K_NODES = -7.0, 9.0, 1025  # natural log of 2 pi k 
 
 def sersic_b(n: Tensor) -> Tensor:
     """b_n that puts half of the light inside ``reff``: Ciotti & Bertin 1999 (A&A 352, 447), eq. 18."""
-    return 2 * n - 1 / 3 + 4 / (405 * n) + 46 / (25515 * n**2) + 131 / (1148175 * n**3)
+    series = 2 * n - 1 / 3 + 4 / (405 * n) + 46 / (25515 * n**2) + 131 / (1148175 * n**3)
+    return series - 2194697 / (30690717750 * n**4)
 
 
 def circularised_radius(x: Tensor, y: Tensor, axis_ratio: Tensor, angle: Tensor) -> Tensor:

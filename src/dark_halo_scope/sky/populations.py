@@ -42,10 +42,10 @@ class Hosts:
 
 def draw_hosts(rng: np.random.Generator, count: int, pixel_arcsec: float) -> Hosts:
     """One luminous red galaxy per stamp, centred to within half a pixel."""
-    redshift = np.clip(rng.normal(0.42, 0.10, count), 0.22, 0.70)
+    redshift = np.clip(rng.normal(0.40, 0.13, count), 0.20, 0.70)
     mean_r = 18.2 + 5.5 * (redshift - 0.30)  # massive: some 0.4 mag brighter than the mean LRG, as lenses are
     mag_r = np.clip(mean_r + rng.normal(0, 0.45, count), 17.5, 21.0)
-    g_r = np.interp(redshift, _REDSHIFT, _RED_G_R) + rng.normal(0, 0.08, count)
+    g_r = np.interp(redshift, _REDSHIFT, _RED_G_R) + rng.normal(0, 0.10, count)
     r_z = np.interp(redshift, _REDSHIFT, _RED_R_Z) + rng.normal(0, 0.05, count)
     reff_kpc = 8.0 * 10 ** (0.26 * (mean_r - mag_r) + rng.normal(0, 0.12, count))
     light = np.zeros(count, SERSIC)

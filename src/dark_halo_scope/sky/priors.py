@@ -27,6 +27,11 @@ class Uniform:
         """Smallest value that can be drawn."""
         return self.low
 
+    @property
+    def maximum(self) -> float:
+        """Largest value that can be drawn."""
+        return self.high
+
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """``count`` independent values."""
         return rng.uniform(self.low, self.high, count)
@@ -47,6 +52,11 @@ class Grid:
     def minimum(self) -> float:
         """Smallest value that can be drawn."""
         return min(self.values)
+
+    @property
+    def maximum(self) -> float:
+        """Largest value that can be drawn."""
+        return max(self.values)
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """``count`` values: whole passes over the grid, then a random part of one more, in random order."""

@@ -10,7 +10,7 @@ from dark_halo_scope.sky.lens import rotate, sie_deflection
 from dark_halo_scope.sky.light import circularised_radius, sersic, sersic_modes
 from dark_halo_scope.sky.scene import Scene, Table, columns
 
-_ARC_CELLS = 4  # cells per pixel along each axis for arcs: flux within 1 % of 20 cells for every default source
+_ARC_CELLS = 6  # per pixel along each axis: flux within 1 % for sources of reff 0.15" and n = 2, as the tests show
 _ARC_BAND = 1  # r, the band of the arc's peak
 
 

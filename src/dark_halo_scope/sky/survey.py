@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from dark_halo_scope.sky.catalogue import SCHEMA, to_table
-from dark_halo_scope.sky.config import SurveyConfig
+from dark_halo_scope.sky.config import SIMULATOR_VERSION, SurveyConfig
 from dark_halo_scope.sky.footprint import Region, draw_regions
 from dark_halo_scope.sky.observe import observe_region
 from dark_halo_scope.stamps.contract import STAMP_COLUMN
@@ -29,7 +29,6 @@ from dark_halo_scope.stamps.contract import STAMP_COLUMN
 __all__ = ["SurveyConfig", "SurveyFolderError", "simulate_survey", "survey_is_complete"]
 
 MANIFEST = "survey.json"
-SIMULATOR_VERSION = 1  # raise it when the same config gives other stamps: finished surveys are then made anew
 _BYTES_PER_STAMP = 48_000  # measured: 45.5 kB of stamp_npz, 0.2 kB of catalogue
 _ROW_GROUP_STAMPS = 128
 
@@ -44,9 +43,9 @@ def survey_is_complete(out: Path, config: SurveyConfig) -> bool:
     if not manifest.is_file():
         return False
     found = json.loads(manifest.read_text())
-    if (found["simulator_version"], found["config_digest"]) != (SIMULATOR_VERSION, config.digest()):
-        return False
-    return all(_size(Path(out) / name) == size for name, size in found["files"].items())
+    return found["digest"] == config.digest() and all(
+        _size(Path(out) / name) == size for name, size in found["files"].items()
+    )
 
 
 def _size(file: Path) -> int:
@@ -78,7 +77,7 @@ def simulate_survey(config: SurveyConfig, out: Path, progress: bool = True) -> P
             raise SurveyFolderError(
                 f"{out} holds another survey or other files; name another folder, or remove it to simulate anew"
             )
-        partial = out.with_name(f".{out.name}.{config.digest()}-v{SIMULATOR_VERSION}.partial")
+        partial = out.with_name(f".{out.name}.{config.digest()}.partial")
         partial.mkdir(exist_ok=True)
         _check_room(config, partial)
         _write_files(config, partial, progress)
@@ -178,7 +177,7 @@ def _write_parquet(tables: Sequence[pa.Table], file: Path) -> None:
 def _write_manifest(config: SurveyConfig, folder: Path) -> None:
     manifest = {
         "simulator_version": SIMULATOR_VERSION,
-        "config_digest": config.digest(),
+        "digest": config.digest(),
         "config": config.as_dict(),
         "stamps": config.number_of_stamps,
         "files": {file.name: file.stat().st_size for file in sorted(folder.glob("*.parquet"))},
