@@ -21,11 +21,11 @@ from dark_halo_scope.callbacks.checkpoint import RunCheckpoint
 from dark_halo_scope.callbacks.code_version import code_version, library_versions
 from dark_halo_scope.configuration import ConfigError, choose_recipe, warn_of_changes
 from dark_halo_scope.evaluation.calibration import calibrator_from_dict
-from dark_halo_scope.evaluation.files import sha256, write_json
 from dark_halo_scope.evaluation.metrics import binary_metrics
 from dark_halo_scope.evaluation.report import write_report
 from dark_halo_scope.evaluation.scores import score_table, write_scores
 from dark_halo_scope.evaluation.summary import evaluate_run
+from dark_halo_scope.files import sha256, write_json
 from dark_halo_scope.loggers.wandb import finish_wandb
 from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
 from dark_halo_scope.stamps.contract import SPLITS

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dark_halo_scope.callbacks.checkpoint import DurableCheckpointIO
-from dark_halo_scope.callbacks.run_files import RunFolderError
+from dark_halo_scope.files import WriteError
 
 
 def main(folder: Path) -> None:
@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
     try:
         writer.save_checkpoint({"second": torch.zeros(2**20)}, folder / "last.ckpt")
-    except RunFolderError as error:
+    except WriteError as error:
         sys.stdout.write(f"{error}\n")
 
 

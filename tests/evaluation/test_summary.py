@@ -6,11 +6,11 @@ import pytest
 from scipy.stats import binomtest
 
 from dark_halo_scope.evaluation.calibration import TemperatureScaling
-from dark_halo_scope.evaluation.files import sha256
 from dark_halo_scope.evaluation.metrics import binary_metrics
 from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
 from dark_halo_scope.evaluation.summary import choose_working_point, evaluate
 from dark_halo_scope.evaluation.thresholds import operating_thresholds
+from dark_halo_scope.files import sha256
 from tests.evaluation.run_folder import make_run_folder
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import wandb
 
-from dark_halo_scope.callbacks.run_files import RunFolderError
+from dark_halo_scope.files import WriteError
 from dark_halo_scope.loggers.wandb import RunWandbLogger, finish_wandb, mode_by_key, wandb_logger
 
 KEY = "0123456789" * 4
@@ -132,7 +132,7 @@ def test_where_not_even_offline_works_the_run_goes_on_without(monkeypatch, tmp_p
 
 def test_a_run_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(RunFolderError, match=r"cannot write .*wandb_run_id"):
+    with pytest.raises(WriteError, match=r"cannot write .*wandb_run_id"):
         wandb_logger(str(tmp_path / "run"), "project")
 
 

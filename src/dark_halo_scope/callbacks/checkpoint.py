@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dark_halo_scope.callbacks.run_files import write_run_file
+from dark_halo_scope.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Serialise in memory, then replace ``path`` in one step."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_run_file(Path(path), buffer.getvalue())
+        write_atomically(Path(path), buffer.getvalue())
 
 
 class RunCheckpoint(Checkpoint):

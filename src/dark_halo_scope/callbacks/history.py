@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dark_halo_scope.callbacks.run_files import write_run_file, write_run_json
+from dark_halo_scope.files import write_atomically, write_json
 
 SMALLER_IS_BETTER = ("loss", "nll", "brier", "ece")
 
@@ -40,8 +40,8 @@ class MetricHistory(Callback):
         """Record the training epoch and write the files."""
         self._record(trainer, of_validation=False)
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            write_run_file(self.run_dir / "history.csv", history_csv(self.metrics).encode())
-            write_run_json(self.run_dir / "history.json", {"metrics": summarise(self.metrics)})
+            write_atomically(self.run_dir / "history.csv", history_csv(self.metrics).encode())
+            write_json(self.run_dir / "history.json", {"metrics": summarise(self.metrics)})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the values travel with the weights."""

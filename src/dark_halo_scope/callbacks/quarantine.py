@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dark_halo_scope.callbacks.rng import gather_over_ranks
-from dark_halo_scope.callbacks.run_files import write_run_json
+from dark_halo_scope.files import write_json
 
 
 class QuarantineSummary(Callback):
@@ -42,5 +42,5 @@ class QuarantineSummary(Callback):
         of_ranks = gather_over_ranks(quarantine.records)
         summary: dict[str, Any] = quarantine.summary([record for records in of_ranks for record in records])
         if trainer.is_global_zero:
-            write_run_json(self.path, summary)
+            write_json(self.path, summary)
         return summary

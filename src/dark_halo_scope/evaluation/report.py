@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from dark_halo_scope.evaluation import plots
 from dark_halo_scope.evaluation.examples import ReadStamps, choose_examples, render_examples
-from dark_halo_scope.evaluation.files import sha256, write_atomically
 from dark_halo_scope.evaluation.metrics import PARTIAL_AUROC_FPR, TARGET_FPRS, fpr_name
 from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
 from dark_halo_scope.evaluation.wording import FILTERS, target_percent
+from dark_halo_scope.files import sha256, write_atomically
 
 METRIC_NAMES = {
     "auroc": "AUROC",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
-from dark_halo_scope.evaluation.files import write_atomically
+from dark_halo_scope.files import write_atomically
 
 SCORE_SCHEMA = pa.schema(
     [

@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from dark_halo_scope.evaluation.calibration import Calibrator, reliability_bins
 from dark_halo_scope.evaluation.completeness import completeness_report, rate_by_category
-from dark_halo_scope.evaluation.files import sha256, write_json
 from dark_halo_scope.evaluation.intervals import binomial_interval, calibration_noise
 from dark_halo_scope.evaluation.metrics import (
     RocCounts,
@@ -24,6 +23,7 @@ from dark_halo_scope.evaluation.metrics import (
 )
 from dark_halo_scope.evaluation.resampled import ResampledScores, Thresholds, unsupported_metrics
 from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
+from dark_halo_scope.files import sha256, write_json
 
 REGION_COLUMN = "region_id"
 

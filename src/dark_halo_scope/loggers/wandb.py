@@ -18,7 +18,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from dark_halo_scope.callbacks.run_files import write_run_file
+from dark_halo_scope.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _no_run() -> Any:
 def _run_id(folder: Path) -> str:
     path = folder / "wandb_run_id"
     if not path.exists():
-        write_run_file(path, secrets.token_hex(4).encode())
+        write_atomically(path, secrets.token_hex(4).encode())
     return path.read_text().strip()
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from dark_halo_scope.evaluation.files import sha256, write_atomically, write_json
+from dark_halo_scope.files import WriteError, sha256, write_atomically, write_json
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -38,7 +38,7 @@ def files_end_at_one_mebibyte():
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path, files_end_at_one_mebibyte):
     path = tmp_path / "scores.parquet"
     write_atomically(path, b"old")
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(WriteError, match="what was there before is untouched: make room there"):
         write_atomically(path, bytes(2**21))
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
