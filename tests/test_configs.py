@@ -40,7 +40,8 @@ def test_every_experiment_says_how_to_run_it_and_runs(experiment: str, data_dir:
     text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
     assert f"python train.py experiment={experiment}" in text
     metrics = run_here(data_dir, tmp_path / "run", f"experiment={experiment}", *SHORT)
-    assert metrics["samples"]["test"]["n_lenses"] + metrics["samples"]["test"]["n_controls"] == 16
+    assert metrics["samples"]["test"]["n_lenses"] > 0
+    assert 0 < metrics["test"]["auroc"] < 1
     assert (tmp_path / "run" / "report.html").exists()
 
 

@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,7 @@ def run(cfg: DictConfig) -> float:
     Returns:
         The best validation value of ``cfg.monitor.metric``.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):  # else each of its lines comes twice
-        logging.getLogger(name).handlers.clear()
+    keep_output_readable()
     check(cfg)
     run_dir = Path(cfg.paths.run_dir)
     log.info("run folder: %s", run_dir)
@@ -79,6 +79,13 @@ def run(cfg: DictConfig) -> float:
         finish_wandb()
         log.info("run folder: %s", run_dir)
     return checkpoint.best_model_score
+
+
+def keep_output_readable() -> None:
+    """Leave out what says nothing to a user: Lightning's own copy of each log line, its use of an old torch name."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
 
 
 def check(cfg: DictConfig) -> None:

@@ -67,7 +67,9 @@ def wandb_logger(
     """
     folder = Path(run_dir)
     settings: dict[str, Any] = {"dir": str(folder), "project": project, "group": group, "name": folder.name}
-    run = _start(folder, settings, wandb.Settings(init_timeout=init_timeout_s, finish_timeout=finish_timeout_s))
+    run = _start(
+        folder, settings, wandb.Settings(init_timeout=init_timeout_s, finish_timeout=finish_timeout_s, quiet=True)
+    )
     if run is None:
         return RunWandbLogger(save_dir=folder, project=project)
     run.define_metric("trainer/global_step")
