@@ -182,6 +182,20 @@ def test_two_processes_train(folder: Path):
     assert json.loads((run / "quarantine" / "summary.json").read_text())["quarantined"] == {}
 
 
+def test_torchrun_starts_the_ranks_of_one_named_run(folder: Path):
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    hardware = ["hardware=multi_node", "hardware.accelerator=cpu", "hardware.precision=32-true"]
+    ranks = [*start, *command(folder, *SMALL, *hardware, "trainer.max_epochs=1")[1:]]
+    unnamed = subprocess.run(ranks, capture_output=True, text=True, check=False, timeout=240)
+    assert unnamed.returncode != 0
+    assert "name the run, run_name=" in unnamed.stderr
+    named = subprocess.run([*ranks, "run_name=torchrun"], capture_output=True, text=True, check=False, timeout=240)
+    assert named.returncode == 0, named.stderr
+    assert named.stdout.count("INFO run folder:") == 2  # first and last, by rank 0 alone
+    samples = final_metrics(folder / "logs" / "lens_small_cnn" / "torchrun")["samples"]["test"]
+    assert samples["n_lenses"] + samples["n_controls"] == len(usable(folder, "test"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

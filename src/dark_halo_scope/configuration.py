@@ -53,6 +53,10 @@ def _run_dir(log_dir: str, experiment: str, run_name: str | None, resume: str | 
         return str(runs / run_name)
     if resume == "auto" and (unfinished := newest_unfinished(runs)) is not None:
         return str(unfinished)
+    if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_PROCID", 0)) > 0:
+        raise ConfigError(
+            "torchrun and srun start every rank by itself, each with another clock: name the run, run_name="
+        )
     return str(runs / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
 
 

@@ -82,7 +82,9 @@ def run(cfg: DictConfig) -> float:
 
 
 def keep_output_readable() -> None:
-    """Leave out what says nothing to a user: Lightning's own copy of each log line, its use of an old torch name."""
+    """Leave out what says nothing new: other ranks, Lightning's copy of each log line, its use of an old torch name."""
+    if not is_first_process():
+        logging.getLogger().setLevel(logging.WARNING)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
