@@ -18,6 +18,8 @@ STAMP_SHAPE = (len(BANDS), STAMP_SIZE, STAMP_SIZE)
 PIXEL_SCALE_ARCSEC = 0.262
 
 STAMP_COLUMN = "stamp_npz"
+PIXEL_COLUMN = "stamp_pixels"  # takes its place in a training store
+PIXEL_COLUMNS = (STAMP_COLUMN, PIXEL_COLUMN)
 LABEL_OF_LENS_MODEL = {"CONTROL": 0, "SIE": 1, "SIS": 1}
 CLASSES = ("control", "lens")  # by label
 SPLITS = ("train", "val", "test")
@@ -57,19 +59,28 @@ REQUIRED_COLUMNS: dict[str, _Kind] = {
 }
 
 
-def check_schema(schema: pa.Schema, file: str) -> None:
+def check_schema(schema: pa.Schema, file: str, *, of_store: bool = False) -> None:
     """Refuse a file whose columns or types are not those of the contract.
+
+    Args:
+        schema: Columns of the file.
+        file: Its name.
+        of_store: Whether it belongs to a training store, which has its pixels in another column.
 
     Raises:
         ContractError: Naming every missing column, or the first column of a wrong type.
     """
-    missing = [name for name in REQUIRED_COLUMNS if name not in schema.names]
+    required = dict(REQUIRED_COLUMNS)
+    if of_store:
+        del required[STAMP_COLUMN]
+        required[PIXEL_COLUMN] = ("fixed-size binary", pat.is_fixed_size_binary)
+    missing = [name for name in required if name not in schema.names]
     if missing:
         raise ContractError(
             f"{file}: missing column {', '.join(missing)}; "
             "write the dataset again with it, or keep this file out of data.root"
         )
-    for name, (wanted, fits) in REQUIRED_COLUMNS.items():
+    for name, (wanted, fits) in required.items():
         kind = schema.field(name).type
         if not fits(kind):
             raise ContractError(

@@ -7,18 +7,21 @@ import numpy as np
 from lightning import LightningDataModule
 from numpy.typing import NDArray
 
+from dark_halo_scope.stamps.cache import CacheOptions, FileCache
 from dark_halo_scope.stamps.codec import StampError
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
-from dark_halo_scope.stamps.decoder import QUARANTINED, StampDecoder
+from dark_halo_scope.stamps.decoder import QUARANTINED
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
 from dark_halo_scope.stamps.plan import PlanError, Share
+from dark_halo_scope.stamps.prefetch import Prefetch, files_by_first_use
 from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.reader import stamp_reader
 from dark_halo_scope.stamps.stream import StreamOptions
 
 
 class StampDataModule(LightningDataModule):
-    """Streams the train, val and test stamps of a parquet dataset.
+    """Streams the train, val and test stamps of a parquet dataset or of a training store made from one.
 
     Args:
         root: Folder, file or URI of the dataset: see `StampFiles.find`.
@@ -34,15 +37,18 @@ class StampDataModule(LightningDataModule):
         on_split_leak: ``stop`` or ``drop``: see `StampIndex.build`.
         region_column: Column that names the sky region.
         host_column: Column that names the host galaxy.
+        cache: Where copies of remote files are kept; None to keep none. Local files are never copied.
         index: The dataset at ``root`` where it is indexed already; else ``setup`` does it.
 
     Attributes:
         index: The dataset's rows (after ``setup``).
         quarantine: The bad rows met so far (after ``setup``).
+        cache: The copies of remote files and what they were good for (after ``setup``), if any are kept.
     """
 
     index: StampIndex
     quarantine: Quarantine
+    cache: FileCache | None = None
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class StampDataModule(LightningDataModule):
         on_split_leak: str = "stop",
         region_column: str = "region_id",
         host_column: str = "host_id",
+        cache: CacheOptions | None = None,
         index: StampIndex | None = None,
     ) -> None:
         super().__init__()
@@ -70,6 +77,8 @@ class StampDataModule(LightningDataModule):
         self._seed = seed
         self._options = StreamOptions(num_threads, prefetch_batches, open_row_groups, max_nonfinite_fraction)
         self._quarantine_limit = quarantine_limit
+        self._cache_options = cache
+        self._prefetch: Prefetch | None = None
         if index is not None:
             self.index = index
         self._leak_checks = {
@@ -84,15 +93,31 @@ class StampDataModule(LightningDataModule):
         return self.index.fingerprint
 
     def setup(self, stage: str | None = None) -> None:
-        """Index the dataset and hold it to the contract; done once, whatever the stage.
+        """Index the dataset and hold it to the contract, once, whatever the stage; fill the cache from now on.
 
         Raises:
             ContractError: When the dataset cannot be used.
+            CacheError: When the cache cannot.
         """
-        if hasattr(self, "quarantine"):
-            return
+        if not hasattr(self, "quarantine"):
+            self._set_up()
+        if self._prefetch:
+            self._prefetch.start()
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Stop filling the cache; what is cached stays."""
+        if self._prefetch:
+            self._prefetch.stop()
+
+    def _set_up(self) -> None:
         if not hasattr(self, "index"):
             self.index = StampIndex.build(self._root, **self._leak_checks)
+        if self._cache_options and not self.index.files.is_local:
+            self.cache = FileCache(self._cache_options)
+            self.index = replace(self.index, files=replace(self.index.files, cache=self.cache))
+            order = files_by_first_use(self.index, seed=self._seed, open_row_groups=self._options.open_row_groups)
+            files = self.index.files
+            self._prefetch = Prefetch(self.cache, [files.remote(number) for number in order], files.retry)
         self.quarantine = Quarantine(
             self.index, self._run_dir / "quarantine", rank=self._rank, limit=self._quarantine_limit
         )
@@ -134,12 +159,12 @@ class StampDataModule(LightningDataModule):
             StampError: When one of them cannot be decoded.
         """
         images = np.empty((len(rows), *STAMP_SHAPE), np.float32)
-        decoder = StampDecoder(
+        reader = stamp_reader(
             self.index, open_row_groups=1, max_nonfinite_fraction=self._options.max_nonfinite_fraction
         )
         order = np.argsort(rows)  # so that each row group is read once
         decoded = np.empty_like(images)
-        for fault in decoder.decode(np.asarray(rows)[order], decoded):
+        for fault in reader.decode(np.asarray(rows)[order], decoded):
             if fault.action == QUARANTINED:
                 file, row = self.index.locate(fault.row)
                 raise StampError(fault.reason, f"{file}, row {row}: {fault.message}")

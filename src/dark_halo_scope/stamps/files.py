@@ -1,14 +1,17 @@
 """Where the parquet files of a dataset lie, locally or on S3, and how one is opened."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from dark_halo_scope.stamps.cache import FileCache, RemoteFile
 from dark_halo_scope.stamps.contract import ContractError
+from dark_halo_scope.stamps.remote import DEFAULT_RETRY, RetryingFile, RetryPolicy, with_timeouts
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class StampFiles:
         names: Names relative to the root, which stay the same when the dataset moves.
         paths: The same files as the filesystem knows them.
         sizes: Bytes of each.
+        mtimes_ns: When each was changed, if the filesystem knows it.
+        retry: How often remote reads are tried.
+        cache: Where copies of remote files lie, if they are kept.
     """
 
     root: str
@@ -27,9 +33,12 @@ class StampFiles:
     names: tuple[str, ...]
     paths: tuple[str, ...]
     sizes: tuple[int, ...]
+    mtimes_ns: tuple[int | None, ...]
+    retry: RetryPolicy
+    cache: FileCache | None = None
 
     @classmethod
-    def find(cls, root: str) -> "StampFiles":
+    def find(cls, root: str, retry: RetryPolicy = DEFAULT_RETRY) -> "StampFiles":
         """List the parquet files of ``root``: a folder, a single file, or a URI such as ``s3://bucket/folder``.
 
         S3 credentials, region and endpoint come from the usual environment variables and files (``AWS_PROFILE``,
@@ -38,20 +47,20 @@ class StampFiles:
         with ``.`` or ``_`` are not data.
 
         Raises:
-            ContractError: When the root does not exist, cannot be listed, holds no parquet, or carries credentials.
+            ContractError: When the root does not exist, holds no parquet, or carries credentials.
+            RemoteReadError: When it cannot be listed.
         """
-        filesystem, base = _open_root(root)
-        try:
-            info = filesystem.get_file_info(base)
-            if info.type == fs.FileType.Directory:
-                found = filesystem.get_file_info(fs.FileSelector(base, recursive=True))
-            else:
-                found, base = [info], str(PurePosixPath(base).parent)
-        except OSError as error:
-            raise ContractError(f"data.root {root} cannot be listed ({error})") from error
+        filesystem, base = _open_root(root, retry)
+        what = f"the list of data.root {root}"
+        info = retry.run(what, lambda: filesystem.get_file_info(base))
+        if info.type == fs.FileType.Directory:
+            found = retry.run(what, lambda: filesystem.get_file_info(fs.FileSelector(base, recursive=True)))
+            folder = base
+        else:
+            found, folder = [info], str(PurePosixPath(base).parent)
         if info.type == fs.FileType.NotFound:
             raise ContractError(f"data.root {root} does not exist; give the folder, file or s3:// URI of the dataset")
-        names = {str(PurePosixPath(f.path).relative_to(base)): f for f in found if f.type == fs.FileType.File}
+        names = {str(PurePosixPath(f.path).relative_to(folder)): f for f in found if f.type == fs.FileType.File}
         kept = {name: names[name] for name in sorted(names) if _is_data(name)}
         if not kept:
             raise ContractError(f"data.root {root} holds no .parquet file; give the folder that holds them")
@@ -61,17 +70,59 @@ class StampFiles:
             names=tuple(kept),
             paths=tuple(f.path for f in kept.values()),
             sizes=tuple(f.size for f in kept.values()),
+            mtimes_ns=tuple(f.mtime_ns for f in kept.values()),
+            retry=retry,
         )
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether the files can be mapped into memory."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
+    def read_beside(self, name: str) -> bytes | None:
+        """The content of a file that lies with the data without being data, if it is there."""
+        path = self.paths[0].removesuffix(self.names[0]) + name
+
+        def read() -> bytes | None:
+            if self.filesystem.get_file_info(path).type != fs.FileType.File:
+                return None
+            with self.filesystem.open_input_file(path) as file:
+                return file.read()
+
+        return self.retry.run(name, read)
+
     def source(self, number: int) -> pa.NativeFile:
-        """Open file ``number`` for reading at any position; a local one is mapped into memory."""
-        if self._is_local:
+        """Open file ``number`` for reading at any position.
+
+        A local one is mapped into memory; a remote one is read from its copy in the cache, if there is one, or with
+        retries from where it lies.
+        """
+        if self.is_local:
             return pa.memory_map(self.paths[number])
-        return self.filesystem.open_input_file(self.paths[number])
+        return pa.PythonFile(self._counted(number), mode="r")
+
+    def remote(self, number: int) -> RemoteFile:
+        """File ``number`` as the cache knows it."""
+        path = self.paths[number]
+        return RemoteFile(
+            uri=_address(self.root) + path,
+            size=self.sizes[number],
+            mtime_ns=self.mtimes_ns[number],
+            open=lambda: self.filesystem.open_input_file(path),
+        )
+
+    def _counted(self, number: int) -> RetryingFile:
+        file, cache = self.remote(number), self.cache
+        copy = cache.find(file) if cache else None
+
+        def count(n_bytes: int) -> None:
+            if cache:
+                cache.counts.add("bytes_from_cache" if copy else "bytes_from_remote", n_bytes)
+
+        if cache:
+            cache.counts.add("hits" if copy else "misses")
+        open_file = (lambda: pa.memory_map(str(copy))) if copy else file.open
+        return RetryingFile(self.names[number], file.size, open_file, self.retry, count)
 
     def parquet(self, number: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """Open file ``number`` as parquet; known ``metadata`` spare a reading of the footer.
@@ -81,7 +132,7 @@ class StampFiles:
         """
         try:
             # Fewer, larger requests pay on a network; on a memory map they would only copy.
-            return pq.ParquetFile(self.source(number), metadata=metadata, pre_buffer=not self._is_local)
+            return pq.ParquetFile(self.source(number), metadata=metadata, pre_buffer=not self.is_local)
         except (pa.ArrowInvalid, OSError) as error:
             raise ContractError(
                 f"{self.names[number]} ({self.sizes[number]} bytes) is no readable parquet file: {error}; it was cut "
@@ -89,7 +140,7 @@ class StampFiles:
             ) from error
 
 
-def _open_root(root: str) -> tuple[fs.FileSystem, str]:
+def _open_root(root: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
     if "://" not in root:
         return fs.LocalFileSystem(), str(Path(root).expanduser().absolute())
     if "@" in urlsplit(root).netloc:
@@ -97,11 +148,21 @@ def _open_root(root: str) -> tuple[fs.FileSystem, str]:
             "data.root carries credentials, which would be written to the log; "
             "give them by environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or AWS_PROFILE"
         )
+    bare = root.split("?")[0]  # a part that pyarrow refuses may be a secret
     try:
-        filesystem, path = fs.FileSystem.from_uri(root)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise ContractError(f"data.root {root} cannot be opened ({error})") from error
-    return filesystem, path.rstrip("/")
+        filesystem, path = retry.run(bare, lambda: fs.FileSystem.from_uri(root))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ContractError(f"data.root {bare} cannot be opened ({error})") from error
+    return with_timeouts(filesystem), path.rstrip("/")
+
+
+def _address(root: str) -> str:
+    """Scheme and endpoint, which say with a path what a remote file is."""
+    parts = urlsplit(root)
+    named = parse_qs(parts.query).get("endpoint_override", [""])[0]
+    endpoint = named or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    host = (urlsplit(endpoint).netloc or endpoint).rpartition("@")[2]
+    return f"{parts.scheme}://{host}/" if host else f"{parts.scheme}://"
 
 
 def _is_data(name: str) -> bool:

@@ -15,9 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dark_halo_scope.stamps import contract, leaks
-from dark_halo_scope.stamps.contract import CLASSES, SPLITS, STAMP_COLUMN, ContractError
+from dark_halo_scope.stamps.contract import CLASSES, PIXEL_COLUMNS, SPLITS, ContractError
 from dark_halo_scope.stamps.files import StampFiles
-from dark_halo_scope.stamps.scan import scan_file
+from dark_halo_scope.stamps.scan import FileScan, scan_file
+from dark_halo_scope.stamps.store.manifest import StoreManifest
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class StampIndex:
         fingerprint: sha256 of the files' relative names, sizes and footers and of the columns above. It does not
             change when the dataset moves; a change of pixels shows by the sizes in the footers.
         id_columns: Columns that say which stamp, region and host a row is, as far as the dataset has them.
+        store: The manifest, where the dataset is a training store; None for a raw dataset.
     """
 
     files: StampFiles
@@ -54,6 +56,7 @@ class StampIndex:
     exclusion: NDArray[np.int8]
     fingerprint: str
     id_columns: tuple[str, ...]
+    store: StoreManifest | None = None
 
     @classmethod
     def build(
@@ -79,8 +82,13 @@ class StampIndex:
         if on_split_leak not in LEAK_POLICIES:
             raise ValueError(f"data.on_split_leak={on_split_leak!r} is unknown; use {' or '.join(LEAK_POLICIES)}")
         files = StampFiles.find(root)
+        store = StoreManifest.find(files)
+
+        def scan(number: int) -> FileScan:
+            return scan_file(files, number, region_column, host_column, of_store=store is not None)
+
         with ThreadPoolExecutor(_SCAN_THREADS) as pool:
-            scans = list(pool.map(lambda k: scan_file(files, k, region_column, host_column), range(len(files.names))))
+            scans = list(pool.map(scan, range(len(files.names))))
         label = np.concatenate([s.label for s in scans])
         split = np.concatenate([s.split for s in scans])
         exclusion = np.where(np.concatenate([s.ok for s in scans]), 0, 1).astype(np.int8)
@@ -101,6 +109,7 @@ class StampIndex:
             exclusion=exclusion,
             fingerprint=digest.hexdigest(),
             id_columns=_id_columns(files, region_column, host_column),
+            store=store,
         )
         contract.check_classes(index._counts(exclusion == 0), root)
         return index
@@ -120,8 +129,11 @@ class StampIndex:
         return dict(zip(CLASSES, counts.tolist(), strict=True))
 
     def excluded(self) -> Counts:
-        """Rows left out before any pixel was read, by reason, split and class; only what occurs."""
-        table: Counts = {}
+        """Rows left out before any pixel was read, by reason, split and class; only what occurs.
+
+        For a training store, these are the rows that were left out of it.
+        """
+        table: Counts = dict(self.store.faults["excluded"]) if self.store else {}
         for code, reason in enumerate(EXCLUSIONS, start=1):
             counts = self._counts(self.exclusion == code)
             if counts.any():
@@ -151,7 +163,7 @@ class StampIndex:
 
     def _file_metadata(self, number: int, rows: NDArray[np.int64], columns: list[str] | None) -> pa.Table:
         file = self.files.parquet(number)
-        names = [name for name in file.schema_arrow.names if name != STAMP_COLUMN]
+        names = [name for name in file.schema_arrow.names if name not in PIXEL_COLUMNS]
         if columns is not None:
             names = [name for name in names if name in columns]
         group_of_row = self.group_of(rows)

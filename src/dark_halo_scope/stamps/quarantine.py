@@ -4,6 +4,7 @@ Nothing is skipped silently, and no single bad row ends a long run. Faults that 
 would teach the network the fault instead of the lens, however rare they are.
 """
 
+import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -81,13 +82,16 @@ class Quarantine:
     def summary(self, records: Iterable[Record] | None = None) -> dict[str, Any]:
         """Counts for the report: what was quarantined, repaired and excluded, by reason, split and class.
 
+        Of a training store, what was so when it was made counts too.
+
         Args:
             records: The records of all ranks together, where there are several; a row counts once.
         """
         distinct = {record["row"]: record for record in (self.records if records is None else records)}
+        before = self._index.store.faults if self._index.store else {QUARANTINED: {}, REPAIRED: {}}
         return {
-            QUARANTINED: _count(distinct.values(), QUARANTINED),
-            REPAIRED: _count(distinct.values(), REPAIRED),
+            QUARANTINED: _count(distinct.values(), QUARANTINED, before),
+            REPAIRED: _count(distinct.values(), REPAIRED, before),
             "excluded": self._index.excluded(),
             "rows": {split: self._index.class_counts(split) for split in SPLITS},
             "limit": self.limit,
@@ -164,8 +168,8 @@ def _read_records(path: Path) -> list[Record]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _count(records: Iterable[Record], action: str) -> Counts:
-    table: Counts = {}
+def _count(records: Iterable[Record], action: str, before: dict[str, Counts]) -> Counts:
+    table = copy.deepcopy(before[action])
     for record in records:
         if record["action"] == action:
             by_split = table.setdefault(record["reason"], {s: dict.fromkeys(CLASSES, 0) for s in SPLITS})

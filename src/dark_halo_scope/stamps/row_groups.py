@@ -1,4 +1,4 @@
-"""The pixels column of open row groups, shared by the threads of a stream."""
+"""The pixel column of open row groups, shared by the threads of a stream."""
 
 import threading
 from collections import OrderedDict
@@ -22,17 +22,23 @@ class RowGroups:
     """Reads row groups on demand and keeps the ``capacity`` most recently used open.
 
     Threads that want the same group at once read it once; reading happens outside the lock.
+
+    Args:
+        index: The dataset.
+        capacity: Row groups to keep.
+        column: Name of the pixel column.
     """
 
-    def __init__(self, index: StampIndex, capacity: int) -> None:
+    def __init__(self, index: StampIndex, capacity: int, column: str = STAMP_COLUMN) -> None:
         self._index = index
         self._capacity = capacity
+        self._column = column
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Future[_StampBytes]] = OrderedDict()
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
 
     def stamp_bytes(self, group: int, i: int) -> memoryview:
-        """The ``stamp_npz`` value of row ``i`` of a row group, a view into the buffer that parquet was read into.
+        """The pixel column's value of row ``i`` of a row group, a view into the buffer that parquet was read into.
 
         Raises:
             StampError: With reason ``missing_stamp`` when it is null.
@@ -63,7 +69,7 @@ class RowGroups:
                 self._footers.popitem(last=False)
         try:
             column = file.read_row_group(
-                group - int(index.file_groups[number]), columns=[STAMP_COLUMN], use_threads=False
+                group - int(index.file_groups[number]), columns=[self._column], use_threads=False
             ).column(0)
         except (pa.ArrowInvalid, OSError) as error:
             raise ContractError(
@@ -77,6 +83,13 @@ class _StampBytes:
     """A binary column of one row group as plain buffers, so that a value costs a slice and no Python bytes."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
+        self._is_null = None
+        self._width = 0
+        if pat.is_fixed_size_binary(column.type):
+            array = column.combine_chunks()
+            self._width, self._start = column.type.byte_width, array.offset
+            self._data = memoryview(array.buffers()[1]).cast("B")
+            return
         # Arrow makes several chunks of a row group above 2 GB only, the most that 32-bit offsets reach.
         values = column.chunk(0) if column.num_chunks == 1 else column.cast(pa.large_binary()).combine_chunks()
         _, offsets, data = values.buffers()
@@ -86,6 +99,8 @@ class _StampBytes:
         self._is_null = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
 
     def value(self, i: int) -> memoryview:
+        if self._width:
+            return self._data[(self._start + i) * self._width :][: self._width]
         if self._is_null is not None and self._is_null[i]:
             raise StampError("missing_stamp", f"{STAMP_COLUMN} is null")
         return self._data[self._offsets[i] : self._offsets[i + 1]]

@@ -35,15 +35,17 @@ class FileScan:
     digest: bytes
 
 
-def scan_file(files: StampFiles, number: int, region_column: str, host_column: str) -> FileScan:
-    """Check file ``number`` and read what the index takes from it.
+def scan_file(
+    files: StampFiles, number: int, region_column: str, host_column: str, *, of_store: bool = False
+) -> FileScan:
+    """Check file ``number`` (of a training store, if ``of_store``) and read what the index takes from it.
 
     Raises:
         ContractError: At the first breach of contract.
     """
     name = files.names[number]
     file = files.parquet(number)
-    contract.check_schema(file.schema_arrow, name)
+    contract.check_schema(file.schema_arrow, name, of_store=of_store)
     contract.check_region_column(file.schema_arrow, name, region_column)
     wanted = ["lens_model", "region_split", "cutout_ok", "theta_e_arcsec", region_column]
     has_host = host_column in file.schema_arrow.names

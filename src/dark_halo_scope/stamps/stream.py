@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
-from dark_halo_scope.stamps.decoder import QUARANTINED, StampDecoder
+from dark_halo_scope.stamps.decoder import QUARANTINED
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.quarantine import Quarantine, QuarantinePass, Record
+from dark_halo_scope.stamps.reader import StampReader, stamp_reader
 
 _PIECE = 16  # fewest stamps (2 ms) worth handing to another thread
 
@@ -70,7 +71,7 @@ def stream_batches(
         ContractError: When a row group cannot be read.
     """
     review = QuarantinePass(quarantine, split, sum(map(len, batches)))
-    decoder = StampDecoder(
+    reader = stamp_reader(
         index,
         open_row_groups=_groups_in_use(index, batches, options),
         max_nonfinite_fraction=options.max_nonfinite_fraction,
@@ -79,7 +80,7 @@ def stream_batches(
     flights: deque[_Flight] = deque()
     try:
         for rows in batches[first:]:
-            flights.append(_launch(rows, pool, decoder, quarantine, options))
+            flights.append(_launch(rows, pool, reader, quarantine, options))
             if len(flights) > options.prefetch_batches:
                 yield _land(flights.popleft(), index, review)
         while flights:
@@ -106,14 +107,14 @@ def _groups_in_use(index: StampIndex, batches: list[Rows], options: StreamOption
 
 
 def _launch(
-    rows: Rows, pool: ThreadPoolExecutor, decoder: StampDecoder, quarantine: Quarantine, options: StreamOptions
+    rows: Rows, pool: ThreadPoolExecutor, reader: StampReader, quarantine: Quarantine, options: StreamOptions
 ) -> _Flight:
     """Begin to decode a batch, cut into pieces for the threads."""
     image = torch.empty((len(rows), *STAMP_SHAPE), pin_memory=options.pin_memory)
     out = image.numpy()
 
     def decode(start: int, stop: int) -> list[Record]:
-        return [quarantine.describe(fault) for fault in decoder.decode(rows[start:stop], out[start:stop])]
+        return [quarantine.describe(fault) for fault in reader.decode(rows[start:stop], out[start:stop])]
 
     n_pieces = min(options.num_threads, math.ceil(len(rows) / _PIECE))
     edges = [len(rows) * k // n_pieces for k in range(n_pieces + 1)]

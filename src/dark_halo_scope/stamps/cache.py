@@ -1,0 +1,148 @@
+"""Whole remote files kept on a local disk: what is there, whether it is sound, and what it was good for.
+
+A cached file is ``<key>.parquet``; ``<key>.json`` beside it says what it is a copy of, and its sha256. The key is a
+hash of address, size and time of change, so that a changed remote file has another. Only whole, verified files ever
+bear that name: see `download`. Nothing is evicted.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from dark_halo_scope.files import sha256
+
+log = logging.getLogger(__name__)
+
+VERIFICATIONS = ("size", "full")
+
+
+class CacheError(ValueError):
+    """A cache that cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where remote files are kept and how many.
+
+    Attributes:
+        folder: Folder of the cache, best on a local NVMe disk; processes and runs share it.
+        cap_gb: Most that the folder may hold, in units of 1e9 bytes.
+        free_floor_gb: Least that must stay free on its disk.
+        verify: What is checked when a process first opens a cached file: its ``size``, or its sha256 too (``full``).
+        threads: Files that each process downloads at a time.
+    """
+
+    folder: str
+    cap_gb: float = 900.0
+    free_floor_gb: float = 20.0
+    verify: str = "size"
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.verify not in VERIFICATIONS:
+            raise CacheError(f"data.cache.verify={self.verify!r} is unknown; use {' or '.join(VERIFICATIONS)}")
+        if self.threads < 1:
+            raise CacheError(f"data.cache.threads={self.threads} must be at least 1")
+        if min(self.cap_gb, self.free_floor_gb) < 0:
+            raise CacheError("data.cache.cap_gb and data.cache.free_floor_gb must not be negative")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One version of a remote file.
+
+    Attributes:
+        uri: Address with the endpoint, without credentials.
+        size: Bytes as listed.
+        mtime_ns: Time of change as listed, if the filesystem knows it.
+        open: Opens it.
+    """
+
+    uri: str
+    size: int
+    mtime_ns: int | None
+    open: Callable[[], pa.NativeFile]
+
+    @cached_property
+    def key(self) -> str:
+        """Its name in the cache."""
+        return hashlib.sha256(f"{self.uri}\0{self.size}\0{self.mtime_ns}".encode()).hexdigest()[:32]
+
+
+class Tally:
+    """Counts that threads add to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, n: int = 1) -> None:
+        """Add to one count."""
+        with self._lock:
+            self._counts[name] += n
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts[name]
+
+
+class FileCache:
+    """The cached files of one folder, as one process sees them.
+
+    Attributes:
+        options: Where and how much.
+        counts: Since the start of the process: ``hits`` and ``misses`` (files opened from the cache and not),
+            ``bytes_from_cache`` and ``bytes_from_remote`` (read by the stream), ``bytes_downloaded`` (into the cache).
+    """
+
+    def __init__(self, options: CacheOptions) -> None:
+        self.options = options
+        self.counts = Tally()
+        self.folder = Path(options.folder).expanduser()
+        self._sound: set[str] = set()  # keys of files that this process has verified
+
+    def path(self, file: RemoteFile) -> Path:
+        """Where a file lies once it is cached."""
+        return self.folder / f"{file.key}.parquet"
+
+    def note(self, file: RemoteFile) -> Path:
+        """Where it is written what a cached file is."""
+        return self.folder / f"{file.key}.json"
+
+    def find(self, file: RemoteFile) -> Path | None:
+        """The local copy of a file, if there is a sound one; a damaged one is removed, with a warning."""
+        path = self.path(file)
+        if file.key in self._sound and path.exists():
+            return path
+        try:
+            fault = self._fault(file, path)
+        except FileNotFoundError:
+            return None
+        if fault:
+            log.warning("cache: %s, the copy of %s, %s; removed", path, file.uri, fault)
+            path.unlink(missing_ok=True)
+            return None
+        self._sound.add(file.key)
+        return path
+
+    def _fault(self, file: RemoteFile, path: Path) -> str:
+        """What is wrong with a cached file, or nothing."""
+        size = path.stat().st_size
+        if size != file.size:
+            return f"has {size} bytes instead of {file.size}"
+        if self.options.verify == "full" and sha256(path) != self._sha256_noted(file):
+            return "does not have the sha256 that it was written with"
+        return ""
+
+    def _sha256_noted(self, file: RemoteFile) -> str | None:
+        try:
+            return json.loads(self.note(file).read_text())["sha256"]
+        except FileNotFoundError:
+            return None

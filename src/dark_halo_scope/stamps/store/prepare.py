@@ -1,0 +1,216 @@
+"""Make a training store of a raw dataset.
+
+The store is built in a hidden folder beside its final place, named after all that its bytes depend on, and renamed when
+whole. Chunks and shards are put in place one by one as they are finished, so that a preparation that was killed goes on
+where it was, and ends in the same bytes as one that was not.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dark_halo_scope.files import sha256, write_atomically, write_json
+from dark_halo_scope.stamps.contract import CLASSES, SPLITS
+from dark_halo_scope.stamps.decoder import QUARANTINED
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.quarantine import Quarantine, QuarantinePass, Record
+from dark_halo_scope.stamps.store import layout, precision
+from dark_halo_scope.stamps.store.gather import Gather
+from dark_halo_scope.stamps.store.manifest import MANIFEST, StoreManifest
+from dark_halo_scope.stamps.store.options import StoreError, StoreOptions
+from dark_halo_scope.stamps.store.progress import Advance, on_all_cores, stamps_bar
+from dark_halo_scope.stamps.store.scatter import Scatter
+from dark_halo_scope.stamps.store.shuffle import plan_shuffle
+
+QUARANTINE_FILE = "quarantine.jsonl"
+_METADATA_BYTES = 1_000  # of a stamp, generously: seen 250 with 40 columns
+
+log = logging.getLogger(__name__)
+
+
+def prepare(raw: str, out: Path, options: StoreOptions, *, progress: bool = True) -> StoreManifest:
+    """Write the training store of the dataset ``raw`` into the folder ``out``; a finished one is left as it is.
+
+    Args:
+        raw: Folder, file or URI: see `StampFiles.find`.
+        out: Folder to make. It must not exist, be empty, or hold this very store.
+        options: Settings.
+        progress: Show bars with the rate and the time left.
+
+    Raises:
+        ContractError: The raw dataset cannot be used.
+        QuarantineLimitError: Too many of its stamps cannot.
+        StoreError: ``out`` holds something else, or the disk has no room.
+    """
+    out = out.absolute()
+    index = StampIndex.build(raw, **options.index_checks)
+    if index.store is not None:
+        raise StoreError(f"{raw} is a training store already; prepare from the raw dataset ({index.store.raw_root})")
+    if index.files.is_local and out.is_relative_to(Path(raw).expanduser().absolute()):
+        raise StoreError(f"{out} lies in the raw dataset, whose data its files would become; name a folder beside it")
+    digest = options.digest(index.fingerprint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _only_process(out.with_name(f".{out.name}.lock")):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            return _finished(out, digest)
+        folder = out.with_name(f".{out.name}.{digest[:16]}.partial")
+        work = folder / "_work"
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            if not (folder / MANIFEST).exists():
+                _build(index, options, folder, work, progress)
+            shutil.rmtree(work)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise StoreError(
+                f"the disk of {folder} is full; what is finished stays there: make room and give the command again"
+            ) from error
+        folder.replace(out)
+    return read_manifest(out)
+
+
+def read_manifest(store: Path) -> StoreManifest:
+    """The manifest of a finished store.
+
+    Raises:
+        StoreError: When there is none.
+        ContractError: When it cannot be read.
+    """
+    path = store / MANIFEST
+    if not path.is_file():
+        raise StoreError(f"{store} is no training store (it has no {MANIFEST}); make one with halo prepare")
+    return StoreManifest.from_bytes(path.read_bytes(), str(path))
+
+
+@contextmanager
+def _only_process(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock, which the system lifts when the process ends in whatever way."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _finished(out: Path, digest: str) -> StoreManifest:
+    if out.is_dir() and (out / MANIFEST).is_file() and (manifest := read_manifest(out)).digest == digest:
+        return manifest
+    raise StoreError(
+        f"{out} holds other files, or a store of other data or other settings; name another folder, or remove it"
+    )
+
+
+def _build(index: StampIndex, options: StoreOptions, folder: Path, work: Path, progress: bool) -> None:
+    """Everything but the last rename; what is there already is kept."""
+    plan = plan_shuffle(index, seed=options.seed, shard_stamps=options.shard_stamps)
+    schema = layout.metadata_schema(index, options.precision)
+    _check_room(plan.n_stamps, options, folder)
+    scatter = Scatter(index, plan, options, schema, work)
+    records, summary = _scatter_all(scatter, progress)
+    gather = Gather.over(scatter, folder)
+    _gather_all(gather, progress)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    write_atomically(folder / QUARANTINE_FILE, lines.encode())
+    write_json(folder / MANIFEST, _manifest(index, gather, summary).to_dict())
+
+
+def _check_room(n_stamps: int, options: StoreOptions, folder: Path) -> None:
+    """Refuse to begin without room for the store and, the first shard being written, that much more."""
+    width = precision.stored_bytes(options.precision) + _METADATA_BYTES
+    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    needed = (n_stamps + min(n_stamps, options.shard_stamps)) * width - written
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StoreError(
+            f"the store needs {needed / 1e9:.3g} GB and the disk of {folder.parent} has {free / 1e9:.3g} GB free; name "
+            "a folder on another disk, or choose precision=float16 if it is not chosen yet"
+        )
+
+
+def _scatter_all(scatter: Scatter, progress: bool) -> tuple[list[Record], dict[str, Any]]:
+    """Set down every chunk and judge the bad rows: their records by row, and the counts."""
+    plan, options = scatter.plan, scatter.options
+    quarantine = Quarantine(scatter.index, scatter.folder, limit=options.quarantine_limit)
+    records: dict[int, Record] = {}
+
+    hopeless = plan.n_stamps * options.quarantine_limit + len(SPLITS)  # more than all splits together may have
+
+    def note(chunk: int, advance: Advance) -> None:
+        records.update((fault.row, quarantine.describe(fault)) for fault in scatter.faults(chunk))
+        advance(len(plan.chunk_rows(chunk)))
+
+    with stamps_bar("reading", plan.n_stamps, show=progress) as advance:
+        done = [chunk for chunk in range(plan.n_chunks) if scatter.is_done(chunk)]
+        for chunk in done:
+            note(chunk, advance)
+        for chunk in on_all_cores(scatter.run, sorted(set(range(plan.n_chunks)) - set(done))):
+            note(chunk, advance)
+            if sum(record["action"] == QUARANTINED for record in records.values()) > hopeless:
+                break
+    in_order = [records[row] for row in sorted(records)]
+    for split in SPLITS:
+        rows = scatter.index.rows(split)
+        review = QuarantinePass(quarantine, split, len(rows))
+        review.add(scatter.index.label[rows], [record for record in in_order if record["split"] == split])
+        review.close()
+    return in_order, quarantine.summary(in_order)
+
+
+def _gather_all(gather: Gather, progress: bool) -> None:
+    """Write every shard, the last first, and give back the room of the chunks from the end."""
+    n_shards = len(gather.plan.shard_names)
+    done = {shard for shard in range(n_shards) if gather.is_done(shard)}
+    left = n_shards  # this shard and those after it are done, and their room is given back
+    with stamps_bar("writing", int(gather.runs[:, -1].sum()), show=progress) as advance:
+        for shard in done:
+            advance(gather.n_stamps(shard))
+        for shard in on_all_cores(gather.run, sorted(set(range(n_shards)) - done, reverse=True)):
+            advance(gather.n_stamps(shard))
+            done.add(shard)
+            if left - 1 in done:
+                while left - 1 in done:
+                    left -= 1
+                gather.free_from(left)
+
+
+def _manifest(index: StampIndex, gather: Gather, summary: dict[str, Any]) -> StoreManifest:
+    options = gather.options
+    notes = {name: gather.note(shard) for shard, name in enumerate(gather.plan.shard_names)}
+    files = {name: note["file"] for name, note in notes.items()}
+    n_stamps = sum(entry["rows"] for entry in files.values())
+    faults = gather.folder / QUARANTINE_FILE
+    n_faults = sum(1 for _ in faults.open(encoding="utf-8"))
+    files[QUARANTINE_FILE] = {"rows": n_faults, "bytes": faults.stat().st_size, "sha256": sha256(faults)}
+    error = None
+    if options.precision == "float16":
+        error = {
+            "max": max((note["max"] for note in notes.values() if "max" in note), default=0.0),
+            "mean": sum(note.get("sum", 0.0) for note in notes.values()) / max(1, n_stamps),
+            "limit": options.max_float16_error,
+        }
+    return StoreManifest(
+        raw_root=index.files.root,
+        raw_fingerprint=index.fingerprint,
+        digest=options.digest(index.fingerprint),
+        settings=options.settings(),
+        pixels=precision.described(options.precision),
+        stamps=_kept(summary),
+        faults=summary,
+        float16_error=error,
+        files=files,
+    )
+
+
+def _kept(summary: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Stamps in the store by split and class: the rows in use less the quarantined."""
+    kept: dict[str, dict[str, int]] = {split: dict(counts) for split, counts in summary["rows"].items()}
+    for counts in summary[QUARANTINED].values():
+        for split in SPLITS:
+            for name in CLASSES:
+                kept[split][name] -= counts[split][name]
+    return kept

@@ -1,0 +1,41 @@
+"""Work shared out to threads, with a bar that shows the rate and the time left."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+Advance = Callable[[int], None]
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.0f} stamps/s")
+
+
+@contextmanager
+def stamps_bar(what: str, total: int, *, show: bool) -> Iterator[Advance]:
+    """A bar of ``total`` stamps; gives the function that moves it on."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not show) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda stamps: bar.advance(task, stamps)
+
+
+def on_all_cores(work: Callable[[int], None], jobs: Iterable[int]) -> Iterator[int]:
+    """Do every job, one thread a core, and give each as it is finished; the first error ends it all.
+
+    Inflating, selecting, hashing and writing release the GIL, so that processes would only add copies.
+    """
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        futures = {pool.submit(work, job): job for job in jobs}
+        try:
+            for done in as_completed(futures):
+                done.result()
+                yield futures[done]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
