@@ -24,6 +24,11 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.runtime benchmarks/mosaic.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/mosaic.txt
+	touch $@
+
 train: env ## Simulate a small survey, train a lens finder on it, write its report (ARGS="key=value ..." to override)
 	$(BIN)/python train.py experiment=lens_resnet18 $(ARGS)
 
@@ -42,7 +47,10 @@ format: dev ## Put the code into the house style
 simulate: env ## Simulate a survey to look at or train on: make simulate ARGS="OUT_FOLDER --survey upstream_grid"
 	$(BIN)/halo simulate $(ARGS)
 
+bench-loader: $(VENV)/.bench ## Compare stamps/s with other loaders (ARGS="--stamps 20480 --rounds 5")
+	$(BIN)/python benchmarks/loader.py $(ARGS)
+
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train test lint format simulate clean
+.PHONY: help env dev train test lint format simulate bench-loader clean

@@ -1,0 +1,1 @@
+"""Measurements of what the documentation claims; each prints a table and writes JSON below ``benchmarks/results/``."""

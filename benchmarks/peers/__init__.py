@@ -1,0 +1,1 @@
+"""The contenders of the loader benchmark, a file for each library."""

@@ -1,0 +1,30 @@
+"""Dark Halo Scope on the raw parquet: no preparation, threads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmarks.contender import BATCH_SIZE, Contender
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.loaders import TrainLoader
+from dark_halo_scope.stamps.plan import Share
+from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.stream import StreamOptions
+
+
+def train_batches(folder: Path, workers: int, epoch: int) -> Iterator[Tensor]:
+    """An epoch of the dataset or store in ``folder``, as a run reads it."""
+    index = StampIndex.build(str(folder))
+    quarantine = Quarantine(index, folder.parent / "quarantine")
+    loader = TrainLoader(index, "train", quarantine, Share(BATCH_SIZE), StreamOptions(num_threads=workers), seed=0)
+    loader.set_epoch(epoch)
+    for batch in loader:
+        yield batch["image"]
+
+
+def _convert(source: Path, folder: Path) -> None:
+    folder.symlink_to(source, target_is_directory=True)
+
+
+CONTENDERS = [Contender("direct (ours)", "float32", _convert, train_batches)]
