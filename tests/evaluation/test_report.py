@@ -10,7 +10,7 @@ from dark_halo_scope.evaluation.examples import caption, choose_examples
 from dark_halo_scope.evaluation.report import write_report
 from dark_halo_scope.evaluation.rgb import lupton_rgb, png_data_uri
 from dark_halo_scope.evaluation.scores import ScoreFileError
-from dark_halo_scope.evaluation.wording import EN_DASH, grouped, number_interval, percent, percent_interval
+from dark_halo_scope.pages.wording import EN_DASH, grouped, number_interval, percent, percent_interval
 from tests.evaluation.run_folder import draw_stamps, make_run_folder, make_sample
 
 VOID = {"meta", "img", "br", "link"}

@@ -1,69 +1,16 @@
-"""Plots as inline SVG that follow the reader's light or dark theme.
+"""The plots of a report."""
 
-Matplotlib draws with placeholder colours, which are then replaced by CSS variables of the page. Lenses are
-blue and controls orange (Okabe & Ito palette, safe for colour-blind readers), told apart by line style or
-hatching too.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-TEXT, GRID, LENS, CONTROL = "#010101", "#020202", "#030303", "#040404"
-_CSS = {TEXT: "currentColor", GRID: "var(--grid)", LENS: "var(--lens)", CONTROL: "var(--control)"}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10.5,
-    "text.color": TEXT,
-    "axes.labelcolor": TEXT,
-    "axes.edgecolor": TEXT,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
+from dark_halo_scope.pages.figures import CONTROL, LENS, TEXT, house_style, new_axes, to_svg
+
 MIN_STAMPS_PER_BIN = 10
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.4, 3.7), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure, name: str, description: str) -> str:
-    """Serialise to an <svg> element whose ids are unique to `name`, with `description` for who cannot see it."""
-    buffer = io.StringIO()
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' width="[\d.]+pt"| height="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px var(--sans)", svg)
-    svg = re.sub(r'\bid="([\w.]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", svg)
-    for placeholder, css in _CSS.items():
-        svg = svg.replace(placeholder, css)
-    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def _power_of_ten(value: float, _: int) -> str:
@@ -72,7 +19,7 @@ def _power_of_ten(value: float, _: int) -> str:
     return f"10{str(round(np.log10(value))).translate(_SUPERSCRIPT)}"
 
 
-@mpl.rc_context(_STYLE)
+@house_style
 def roc_plot(roc: Mapping[str, Any], operating_points: Sequence[Mapping[str, Any]], auroc: float) -> str | None:
     """ROC over the false-positive rates that the sample supports, on a log axis, with its bootstrap band.
 
@@ -80,7 +27,7 @@ def roc_plot(roc: Mapping[str, Any], operating_points: Sequence[Mapping[str, Any
     """
     if roc["fpr"][0] > 0.5:
         return None
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.step(roc["fpr"], roc["tpr"], where="post", color=LENS, label=f"test, AUROC {auroc:.3f}")
     if roc["low"] is not None:
         axes.fill_between(
@@ -99,13 +46,13 @@ def roc_plot(roc: Mapping[str, Any], operating_points: Sequence[Mapping[str, Any
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     axes.set(xlabel="false-positive rate (controls called lenses)", ylabel="completeness (lenses found)")
     axes.legend(loc="best", fontsize=9)
-    return _svg(figure, "roc", f"ROC curve of the test split on a logarithmic axis; AUROC {auroc:.3f}")
+    return to_svg(figure, "roc", f"ROC curve of the test split on a logarithmic axis; AUROC {auroc:.3f}")
 
 
-@mpl.rc_context(_STYLE)
+@house_style
 def reliability_plot(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """Observed against predicted lens fraction, before and after; bins of fewer than ten stamps are left out."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.plot([0, 1], [0, 1], color=TEXT, lw=1, ls=":", alpha=0.6, label="perfect")
     shown = ((before, CONTROL, "s", "--", "before"), (after, LENS, "o", "-", "after"))
     for state, colour, marker, line, name in shown:
@@ -130,16 +77,16 @@ def reliability_plot(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="predicted probability", ylabel="observed fraction of lenses")
     axes.legend(loc="upper left", fontsize=9)
     description = f"Reliability diagram; ECE {before['ece']:.3f} before and {after['ece']:.3f} after calibration"
-    return _svg(figure, "reliability", description)
+    return to_svg(figure, "reliability", description)
 
 
-@mpl.rc_context(_STYLE)
+@house_style
 def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
     """Completeness by one property with binomial intervals; None where no bin holds enough lenses."""
     bins = [record for record in stratum["bins"] if record["rate"] is not None]
     if not bins:
         return None
-    figure, axes = _axes()
+    figure, axes = new_axes()
     position = np.arange(len(bins))
     rate = np.array([record["rate"] for record in bins])
     low, high = np.array([record["interval"] for record in bins]).T
@@ -152,7 +99,7 @@ def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
     axes.yaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     axes.set_xlabel(f"{stratum['title']} ({stratum['unit']})" if stratum["unit"] else stratum["title"])
-    return _svg(figure, stratum["column"].replace("_", ""), f"Completeness by {stratum['title']}")
+    return to_svg(figure, stratum["column"].replace("_", ""), f"Completeness by {stratum['title']}")
 
 
 def bin_label(record: Mapping[str, Any]) -> str:
@@ -163,11 +110,11 @@ def bin_label(record: Mapping[str, Any]) -> str:
     return low if low == high else f"{low}\N{EN DASH}{high}"
 
 
-@mpl.rc_context(_STYLE)
+@house_style
 def score_histogram(logits: ArrayLike, labels: ArrayLike, threshold: float) -> str:
     """Logits of lenses and controls, on a log scale of counts so that the tails can be seen."""
     scores, is_lens = np.asarray(logits), np.asarray(labels) == 1
-    figure, axes = _axes()
+    figure, axes = new_axes()
     edges = np.linspace(scores.min(), scores.max() + 1e-6, 41).tolist()
     axes.hist(scores[~is_lens], edges, color=CONTROL, alpha=0.35, label=f"{(~is_lens).sum()} controls")
     axes.hist(scores[~is_lens], edges, color=CONTROL, histtype="step", ls="--", lw=1.5)
@@ -177,13 +124,13 @@ def score_histogram(logits: ArrayLike, labels: ArrayLike, threshold: float) -> s
     axes.set(yscale="log", ylim=(0.7, None), xlabel="logit (uncalibrated score)", ylabel="test stamps per bin")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3)
-    return _svg(figure, "scores", "Histogram of test logits of lenses and controls")
+    return to_svg(figure, "scores", "Histogram of test logits of lenses and controls")
 
 
-@mpl.rc_context(_STYLE)
+@house_style
 def training_plot(curves: Mapping[str, NDArray[np.float64]], name: str, quantity: str, best_epoch: int | None) -> str:
     """Curves by epoch, each an (n, 2) array of epoch and value; the first is training where there are two."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     styles = [(LENS, "-", "o"), (CONTROL, "--", "s"), (TEXT, ":", "^")]
     for (label, curve), (colour, line, marker) in zip(curves.items(), styles, strict=False):
         axes.plot(curve[:, 0], curve[:, 1], color=colour, ls=line, marker=marker, ms=3.5, label=label)
@@ -192,4 +139,4 @@ def training_plot(curves: Mapping[str, NDArray[np.float64]], name: str, quantity
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=quantity)
     axes.legend(fontsize=9)
-    return _svg(figure, name, f"{quantity} by epoch: {', '.join(curves)}")
+    return to_svg(figure, name, f"{quantity} by epoch: {', '.join(curves)}")

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,8 +14,10 @@ from dark_halo_scope.evaluation import plots
 from dark_halo_scope.evaluation.examples import ReadStamps, choose_examples, render_examples
 from dark_halo_scope.evaluation.metrics import PARTIAL_AUROC_FPR, TARGET_FPRS, fpr_name
 from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
-from dark_halo_scope.evaluation.wording import FILTERS, target_percent
+from dark_halo_scope.evaluation.wording import threshold_name
 from dark_halo_scope.files import sha256, write_atomically
+from dark_halo_scope.pages.page import render_page
+from dark_halo_scope.pages.wording import target_percent
 
 METRIC_NAMES = {
     "auroc": "AUROC",
@@ -55,7 +56,10 @@ def write_report(run_dir: Path, read_stamps: ReadStamps | None = None) -> Path:
     examples = render_examples(choose_examples(test, point["logit"]), read_stamps) if read_stamps else None
     config = run_dir / "config.yaml"
     quarantine = _read_json(run_dir / "quarantine" / "summary.json")
-    page = _template().render(
+    page = render_page(
+        "dark_halo_scope.evaluation",
+        "report.html.j2",
+        {"threshold_name": threshold_name},
         experiment=run_dir.resolve().parent.name,
         run=run_dir.resolve().name,
         metrics=metrics,
@@ -72,18 +76,6 @@ def write_report(run_dir: Path, read_stamps: ReadStamps | None = None) -> Path:
     )
     write_atomically(run_dir / "report.html", page.encode())
     return run_dir / "report.html"
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dark_halo_scope.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment.get_template("report.html.j2")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
