@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from dark_halo_scope.callbacks.ema import EMA
-from tests.callbacks.tiny_run import KillAt, Killed, TinyRun, assert_same_weights, load
+from dark_halo_scope.transforms.normalise import AnnulusAsinh
+from tests.callbacks.tiny_run import CONFIG, KillAt, Killed, TinyRun, assert_same_weights, load
 
 
 def callbacks(run):
@@ -31,3 +32,11 @@ def test_a_resumed_average_equals_an_uninterrupted_one(dataset, run, tmp_path):
     run.fit(callbacks(run), resume=run.last, max_epochs=2)
     for name in ("state_dict", "current_model_state"):
         assert_same_weights(load(run.last)[name], load(whole.last)[name])
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.9999])
+def test_the_pixels_of_the_sky_annulus_are_not_averaged(decay, run, monkeypatch):
+    asinh = {"_target_": "dark_halo_scope.transforms.normalise.AnnulusAsinh"}
+    monkeypatch.setitem(CONFIG, "transforms", CONFIG["transforms"] | {"normalise": asinh})
+    run.fit([EMA(decay), *run.standard_callbacks()], max_epochs=1)
+    assert torch.equal(run.task.normalise.annulus, AnnulusAsinh().annulus)
