@@ -50,6 +50,9 @@ def make_sample(n: int, n_regions: int, first_row: int, seed: int) -> Sample:
             "psf_fwhm_used_r": psf.astype(np.float32),
             "arc_snr": pa.array(arc_snr, mask=~is_lens),
             "control_kind": pa.array([KINDS[k] for k in kind], mask=is_lens),
+            "host_mag_r": pa.array(rng.normal(19.5, 0.8, n), pa.float32()),
+            "src_dmag": pa.array(rng.uniform(3, 5, n), pa.float32(), mask=~is_lens),
+            "src_mag_r": pa.array(rng.normal(23.5, 0.8, n), pa.float32(), mask=~is_lens),
             "ra": rng.uniform(0, 360, n),
             "dec": rng.uniform(-60, 30, n),
         }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
+from scipy.stats import binned_statistic
 
 from dark_halo_scope.evaluation.calibration import (
     CalibrationError,
@@ -103,6 +104,18 @@ def test_reliability_bins_count_every_stamp_once():
     np.testing.assert_allclose(bins.low, [0.0, 0.5, 0.9])
     np.testing.assert_allclose(bins.observed, [0.5, 0.5, 1.0])
     assert expected_calibration_error([0.0, 0.05, 0.5, 0.5, 1.0], [0, 1, 0, 1, 1], 10) == pytest.approx(0.4 * 0.475)
+
+
+def test_ece_agrees_with_scipys_binned_means():
+    logits, labels = over_confident_sample(3000)
+    probability = expit(logits.astype(float))
+    bins = {"bins": 15, "range": (0, 1)}
+    n, predicted, observed = (
+        np.nan_to_num(binned_statistic(probability, values, statistic, **bins).statistic)
+        for values, statistic in ((None, "count"), (probability, "mean"), (labels, "mean"))
+    )
+    expected = np.sum(n * np.abs(predicted - observed)) / labels.size
+    assert expected_calibration_error(probability, labels) == pytest.approx(expected, abs=1e-9)
 
 
 def test_unusable_samples_are_refused():

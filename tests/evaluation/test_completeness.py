@@ -95,7 +95,7 @@ def test_missing_columns_and_columns_without_values_are_named():
     table = pa.table({"theta_e_arcsec": [1.0, 1.2], "arc_snr": pa.array([None, None], pa.float64())})
     report = completeness_report(table, np.array([True, False]))
     assert [stratum["column"] for stratum in report["strata"]] == ["theta_e_arcsec"]
-    assert report["missing"] == ["arc_snr", "psf_fwhm_used_r"]
+    assert report["missing"] == ["arc_snr", "psf_fwhm_used_r", "host_mag_r", "src_dmag", "src_mag_r"]
     assert report["grid"] is None
 
 

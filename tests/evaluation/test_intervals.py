@@ -35,15 +35,15 @@ def test_region_bootstrap_covers_the_truth():
     truth_auroc = norm.cdf(2.0 / np.sqrt(2 + 0.5**2))
     truth_tpr = norm.sf((norm.isf(0.1) - 2.0) / np.sqrt(1 + 0.5**2))
     covered = np.zeros(2)
-    n_datasets = 200
+    n_datasets = 500
     for seed in range(n_datasets):
-        bootstrap = RegionBootstrap(*survey(seed), n_resamples=200, seed=seed)
+        bootstrap = RegionBootstrap(*survey(seed, per_region=20), n_resamples=200, seed=seed)
         draws = bootstrap.roc_statistics(lambda counts: {"auroc": auroc(counts), "tpr": tpr_at_fpr(counts, 0.1)})
         for index, (name, truth) in enumerate((("auroc", truth_auroc), ("tpr", truth_tpr))):
             low, high = bootstrap.interval(draws[name])
             covered[index] += low <= truth <= high
     assert (covered >= 0.90 * n_datasets).all(), covered
-    assert (covered <= 0.99 * n_datasets).all(), covered
+    assert (covered <= 0.98 * n_datasets).all(), covered
 
 
 def test_resampling_stamps_instead_of_regions_is_too_narrow():

@@ -21,6 +21,7 @@ from dark_halo_scope.evaluation.metrics import (
     roc_counts,
     supports_fpr,
     tpr_at_fpr,
+    tpr_before_false_positives,
 )
 
 
@@ -69,6 +70,21 @@ def test_tpr_at_fpr_is_the_best_point_of_the_curve_within_the_rate(fpr):
     false_positive, true_positive, _ = reference.roc_curve(labels, logits, drop_intermediate=False)
     expected = true_positive[false_positive <= fpr].max()
     assert tpr_at_fpr(roc_counts(logits, labels), fpr) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 10, 400])
+def test_recall_before_the_nth_false_positive_is_the_best_point_of_the_curve_below_it(n):
+    logits, labels = gaussian_sample(n=2000, decimals=2)
+    false_positive, true_positive, _ = reference.roc_curve(labels, logits, drop_intermediate=False)
+    n_controls = (labels == 0).sum()
+    expected = true_positive[np.rint(false_positive * n_controls) < n].max()
+    assert tpr_before_false_positives(roc_counts(logits, labels), n) == pytest.approx(expected, abs=1e-12)
+
+
+def test_recall_without_a_false_positive_counts_lenses_above_the_highest_control():
+    metrics = binary_metrics([5.0, 4.0, 3.0, 3.0, 1.0], [1, 1, 1, 0, 1])
+    assert metrics["tpr0"] == 0.5  # the third lens ties with the control
+    assert metrics["tpr10"] == 1.0
 
 
 def test_tpr_at_a_rate_that_is_a_whole_number_of_controls_uses_all_of_them():

@@ -4,16 +4,30 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dark_halo_scope.evaluation.examples import caption, choose_examples
+from dark_halo_scope.evaluation.fitting import fit_on_validation
 from dark_halo_scope.evaluation.report import write_report
 from dark_halo_scope.evaluation.rgb import lupton_rgb, png_data_uri
-from dark_halo_scope.evaluation.scores import ScoreFileError
-from dark_halo_scope.pages.wording import EN_DASH, grouped, number_interval, percent, percent_interval
+from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
+from dark_halo_scope.evaluation.summary import evaluate_run
+from dark_halo_scope.pages.wording import (
+    EN_DASH,
+    grouped,
+    number_interval,
+    odds,
+    p_value,
+    percent,
+    percent_interval,
+    signed_interval,
+    significant,
+    significant_range,
+)
 from tests.evaluation.run_folder import draw_stamps, make_run_folder, make_sample
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -72,7 +86,7 @@ def test_the_page_shows_the_numbers_of_the_run(page, tmp_path):
     assert "python train.py experiment=lens_resnet18 seed=42" in text
     assert "missing band" in text
     assert "Not shown by" not in text
-    assert page.count("<svg") == 8  # ROC, scores, reliability, three of completeness, two of training
+    assert page.count("<svg") == 13  # ROC, scores, reliability, six of completeness, two by region, two of training
     assert page.count("data:image/png") == 36
 
 
@@ -80,6 +94,29 @@ def test_what_the_sample_cannot_support_is_said(page):
     text = words(page).replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert "Completeness at FPR 0.1 % needs 10 000 controls for 10 expected false positives" in text
     assert "not given: 1.2 false positives expected among 1 181 validation controls" in text
+
+
+def test_the_page_speaks_of_the_sky_of_regions_and_of_what_others_can_read(page):
+    text = words(page).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert "605 galaxies per square degree (target density of DESI luminous red galaxies" in text
+    assert "1 in 10 000" in text
+    assert "Do regions differ in" in text
+    assert "One completeness for all regions" in text
+    assert "selection_function.parquet" in text
+    assert "resampled regions cannot show how far it may lie from the truth" in text
+    assert "Margin over trivial baselines" not in text
+
+
+def test_the_margin_over_trivial_baselines_is_shown_where_an_audit_is(tmp_path):
+    run = make_run_folder(tmp_path / "run", n_val=300, n_test=1000)
+    table = pq.read_table(run / "scores.parquet").select(["row", "label"])
+    weak = table["label"].to_numpy() + np.random.default_rng(0).normal(size=table.num_rows)
+    pq.write_table(table.append_column("baseline_core_colour", pa.array(weak)), run / "trivial_scores.parquet")
+    evaluate_run(run, *fit_on_validation(read_scores(run / "scores.parquet")[0], "scores.parquet"), n_resamples=50)
+    text = words(write_report(run).read_text())
+    assert "Margin over trivial baselines" in text
+    assert "core colour" in text
+    assert "no scores of trivial baselines" not in text
 
 
 def test_missing_inputs_are_said(tmp_path):
@@ -90,8 +127,8 @@ def test_missing_inputs_are_said(tmp_path):
     assert Page(page).open == []
     for sentence in (
         "The survey names no region, so stamps were resampled one by one",
-        "Not shown by theta_e_arcsec",
-        "Not shown by arc_snr",
+        "Not shown by theta_e_arcsec, arc_snr: the survey does not hold these columns",
+        "no scores of trivial baselines",
         "no column control_kind",
         "No metric history",
         "No record of excluded or quarantined stamps",
@@ -177,5 +214,10 @@ def test_rates_are_written_with_the_digits_they_deserve():
     assert percent(0.00954) == f"0.95{thin}%"
     assert percent(0.00021) == f"0.021{thin}%"
     assert percent(None) == EN_DASH
+    assert [significant(value) for value in (0, 0.0312, 5.24, 1290)] == ["0", "0.031", "5.2", "1300"]
+    assert significant_range([9.96, 120.4]) == f"10{EN_DASH}120"
+    assert odds(1e-4) == f"1 in 10{thin}000"
+    assert (p_value(3e-5), p_value(0.0312)) == ("< 0.0001", "0.031")
+    assert signed_interval([-0.0214, 0.3]) == "\N{MINUS SIGN}0.021 to +0.300"
     assert percent_interval([0.0039, 0.0249], 0.0125) == f"0.39{EN_DASH}2.49{thin}%"
     assert grouped("needs 10000 controls, has 128") == f"needs 10{thin}000 controls, has 128"

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores, score_table, write_scores
+from dark_halo_scope.evaluation.scores import ScoreFileError, labelled_splits, read_scores, score_table, write_scores
 
 
 def table(**changes):
@@ -50,13 +50,25 @@ def test_a_stamp_scored_twice_is_refused(tmp_path):
     [
         (lambda t: t.drop_columns("logit"), r"no column `logit`"),
         (lambda t: t.set_column(3, "logit", t["logit"].cast(pa.float64())), r"`logit` .* is double, not float"),
-        (lambda t: t.set_column(2, "label", pa.array([1, None], pa.int8())), r"`label` .* has nulls"),
+        (lambda t: t.set_column(3, "logit", pa.array([1, None], pa.float32())), r"`logit` .* has nulls"),
     ],
 )
 def test_a_file_that_is_not_a_score_file_is_refused(tmp_path, spoil, message):
     pq.write_table(spoil(table()), tmp_path / "other.parquet")
     with pytest.raises(ScoreFileError, match=message):
         read_scores(tmp_path / "other.parquet")
+
+
+def test_stamps_of_unknown_class_may_be_scored_but_not_evaluated(tmp_path):
+    unknown = table().set_column(2, "label", pa.nulls(2, pa.int8()))
+    write_scores(tmp_path / "scores.parquet", unknown, {})
+    assert labelled_splits(read_scores(tmp_path / "scores.parquet")[0], "a file") == {}
+    assert labelled_splits(table(), "a file") == {"val": table()}
+    without_split = table(split=None)
+    assert labelled_splits(without_split, "a file") == {"test": without_split}
+    half = table().set_column(2, "label", pa.array([1, None], pa.int8()))
+    with pytest.raises(ScoreFileError, match=r"1 of 2 stamps of split 'val' in a file have no label"):
+        labelled_splits(half, "a file")
 
 
 def test_a_truncated_file_is_refused(tmp_path):

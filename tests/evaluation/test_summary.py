@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
@@ -43,7 +44,8 @@ def test_metrics_are_those_of_the_named_score_file(metrics, run_dir, test_split)
 
 def test_intervals_hold_their_values_and_skip_what_is_not_supported(metrics):
     assert set(metrics["unsupported"]) == {"tpr_at_fpr_1e-3", "tpr_at_fpr_1e-4"}
-    assert set(metrics["intervals"]["test"]) == {"auroc", "ap", "pauc_fpr_1e-2", "tpr_at_fpr_1e-2"}
+    assert set(metrics["intervals"]["test"]) == {"auroc", "ap", "pauc_fpr_1e-2", "tpr_at_fpr_1e-2", "tpr10"}
+    assert set(metrics["no_interval"]) == {"tpr0"}
     assert metrics["intervals"]["method"] == "region bootstrap"
     for name, (low, high) in metrics["intervals"]["test"].items():
         assert low < metrics["test"][name] < high
@@ -79,6 +81,43 @@ def test_strata_and_kinds_add_up_to_the_working_point(metrics):
     assert sum(record["n"] for record in metrics["control_kinds"]) == fooled["n"]
 
 
+def test_operating_points_are_projected_to_the_sky(metrics):
+    for point in metrics["operating_points"]:
+        if point["test"] is None:
+            assert point["sky"] is None
+            continue
+        (sky,) = point["sky"]
+        tpr, fpr = (point["test"][rate]["rate"] for rate in ("completeness", "false_positive_rate"))
+        assert sky["candidates_per_deg2"]["value"] == pytest.approx(605 * (1e-4 * tpr + (1 - 1e-4) * fpr))
+        for name in ("purity", "candidates_per_deg2", "hours_per_1000_deg2"):
+            low, high = sky[name]["range"]
+            assert low <= sky[name]["value"] <= high
+        assert sky["probability"] < point["probability"]
+    dense = next(p for p in metrics["operating_points"] if p.get("target_fp_per_deg2") == 10)
+    assert dense["target_fpr"] == pytest.approx(10 / 605)
+    assert dense["val_fpr"] <= 10 / 605
+
+
+def test_regions_add_up(metrics):
+    by_region = metrics["calibration"]["by_region"]
+    assert sum(record["n"] for record in by_region["regions"]) == 2600
+    assert by_region["level"]["dof"] == 30
+    point = next(p for p in metrics["operating_points"] if p["name"] == metrics["working_point"])
+    regions = metrics["completeness"]["region"]["regions"]
+    assert sum(record["passed"] for record in regions) == point["test"]["completeness"]["passed"]
+    assert metrics["completeness"]["region"]["test"]["dof"] == 29
+
+
+def test_the_selection_function_lies_beside_and_names_its_score_file(metrics, run_dir):
+    path = run_dir / "selection_function.parquet"
+    facts = json.loads(pq.read_schema(path).metadata[b"dark_halo_scope"])
+    assert facts["scores"] == metrics["scores"]
+    table = pq.read_table(path)
+    chosen = table.filter((pc.field("threshold") == metrics["working_point"]) & (pc.field("axis_1") == "host_mag_r"))
+    stratum = next(s for s in metrics["completeness"]["strata"] if s["column"] == "host_mag_r")
+    assert chosen["found"].to_pylist() == [record["passed"] for record in stratum["bins"]]
+
+
 def test_calibration_is_reported_before_and_after(metrics):
     before, after = metrics["calibration"]["before"], metrics["calibration"]["after"]
     assert before["nll"] == pytest.approx(metrics["test"]["nll"])
@@ -91,7 +130,9 @@ def test_a_survey_without_regions_resamples_stamps_and_says_so(tmp_path):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["intervals"]["method"] == "stamp bootstrap"
     assert metrics["intervals"]["column"] is None
-    assert metrics["completeness"]["missing"] == ["theta_e_arcsec"]
+    assert metrics["completeness"]["missing"][0] == "theta_e_arcsec"
+    assert metrics["completeness"]["region"] is None
+    assert metrics["calibration"]["by_region"] is None
     assert metrics["control_kinds"] is None
     assert metrics["working_point"] == "best_f1"
 

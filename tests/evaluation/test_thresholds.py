@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from dark_halo_scope.evaluation.calibration import IsotonicCalibration, TemperatureScaling
-from dark_halo_scope.evaluation.thresholds import operating_thresholds
+from dark_halo_scope.evaluation.thresholds import density_thresholds, operating_thresholds
+from dark_halo_scope.evaluation.wording import threshold_name
 
 
 def sample(n: int = 24_000, seed: int = 0):
@@ -69,6 +70,17 @@ def test_saturated_scores_have_no_threshold_for_a_rate():
     record = by_name(operating_thresholds(np.minimum(logits, -1), labels, TemperatureScaling()))["fpr_1e-2"]
     assert not record["supported"]
     assert "share the highest logit" in record["reason"]
+
+
+def test_a_density_of_false_positives_is_a_rate_among_the_galaxies():
+    logits, labels = sample()
+    dense, sparse = density_thresholds(logits, labels, TemperatureScaling(), (6.0, 0.06, 700.0), galaxies_per_deg2=600)
+    assert (dense["name"], dense["target_fp_per_deg2"]) == ("fp_per_deg2_6", 6)
+    assert dense["logit"] == by_name(operating_thresholds(logits, labels, TemperatureScaling()))["fpr_1e-2"]["logit"]
+    assert not sparse["supported"]
+    assert sparse["reason"].endswith("that is 100000 controls")
+    assert threshold_name(dense) == "6 false positives per square degree"
+    assert threshold_name(dense | {"target_fp_per_deg2": 1.0}) == "1 false positive per square degree"
 
 
 def test_records_are_plain_json():

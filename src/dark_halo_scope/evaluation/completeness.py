@@ -31,7 +31,10 @@ THETA_E = Stratum("theta_e_arcsec", "Einstein radius", "arcsec")
 PSF_FWHM = Stratum("psf_fwhm_used_r", "Seeing (r-band PSF FWHM)", "arcsec")
 # An arc whose peak is below about 2 sigma cannot be seen by anybody: its own bin keeps it apart.
 ARC_SNR = Stratum("arc_snr", "Peak signal-to-noise of the arc", "", (0.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, np.inf))
-STRATA = (THETA_E, ARC_SNR, PSF_FWHM)
+HOST_MAG = Stratum("host_mag_r", "Host magnitude in r", "mag")
+SOURCE_CONTRAST = Stratum("src_dmag", "Source magnitude minus host magnitude in r", "mag")
+SOURCE_MAG = Stratum("src_mag_r", "Source magnitude in r, before lensing", "mag")
+STRATA = (THETA_E, ARC_SNR, PSF_FWHM, HOST_MAG, SOURCE_CONTRAST, SOURCE_MAG)
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,11 @@ def rate_by_bin(values: Floats, passed: NDArray[np.bool_], bins: Bins) -> list[d
 
 def rate_by_category(values: Sequence[str | None], passed: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Rates by name, most frequent first; null is ``unnamed``."""
-    names = np.array([value or "unnamed" for value in values])
+    names, index = np.unique([value or "unnamed" for value in values], return_inverse=True)
+    n, n_passed = np.bincount(index), np.bincount(index, passed)
     records = [
-        {"name": str(name)} | rate_record(int(passed[names == name].sum()), int((names == name).sum()))
-        for name in np.unique(names)
+        {"name": str(name)} | rate_record(int(found), int(total))
+        for name, total, found in zip(names, n, n_passed, strict=True)
     ]
     return sorted(records, key=lambda record: -record["n"])
 
@@ -145,7 +149,7 @@ def completeness_grid(lenses: pa.Table, found: NDArray[np.bool_], across: Stratu
 
 def completeness_report(lenses: pa.Table, found: NDArray[np.bool_]) -> dict[str, Any]:
     """Completeness by every known property; what the file does not hold is named under ``missing``."""
-    known = {s.column: s for s in STRATA if s.column in lenses.column_names and _any_finite(lenses, s.column)}
+    known = {stratum.column: stratum for stratum in known_strata(lenses)}
     report: dict[str, Any] = {
         "strata": [completeness_by(lenses, found, stratum) for stratum in known.values()],
         "missing": [stratum.column for stratum in STRATA if stratum.column not in known],
@@ -156,5 +160,7 @@ def completeness_report(lenses: pa.Table, found: NDArray[np.bool_]) -> dict[str,
     return report
 
 
-def _any_finite(table: pa.Table, column: str) -> bool:
-    return bool(np.isfinite(column_values(table, column)).any())
+def known_strata(lenses: pa.Table) -> list[Stratum]:
+    """The properties that the table holds at least one value of."""
+    named = [stratum for stratum in STRATA if stratum.column in lenses.column_names]
+    return [stratum for stratum in named if np.isfinite(column_values(lenses, stratum.column)).any()]

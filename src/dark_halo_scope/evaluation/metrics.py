@@ -17,6 +17,7 @@ from dark_halo_scope.evaluation.calibration import expected_calibration_error
 TARGET_FPRS = (1e-2, 1e-3, 1e-4)
 PARTIAL_AUROC_FPR = 1e-2
 MIN_EXPECTED_FALSE_POSITIVES = 10
+BOLOGNA = {"tpr0": 1, "tpr10": 10}  # recall before this many false positives (Metcalf et al. 2019, A&A 625, A119)
 Floats = NDArray[np.float64]
 
 
@@ -115,12 +116,26 @@ def tpr_at_fpr(counts: RocCounts, fpr: ArrayLike) -> Any:
         One value for each leading index of `counts` and each element of `fpr`: (..., *shape of fpr).
     """
     rates = np.asarray(fpr, dtype=np.float64)
-    rows = counts.controls.reshape(-1, counts.controls.shape[-1])
     allowed = rates.ravel() * (1 + 1e-12)  # 0.29 * 100 is 28.999... in floats
-    passing = np.stack([np.searchsorted(row, row[-1] * allowed, side="right") for row in rows])
-    leading = counts.controls.shape[:-1]
-    recall = np.take_along_axis(_with_origin(counts.tpr), passing.reshape((*leading, -1)), axis=-1)
-    return recall.reshape((*leading, *rates.shape))
+    recall = _recall_within(counts, counts.controls[..., -1:] * allowed)
+    return recall.reshape((*recall.shape[:-1], *rates.shape))
+
+
+def tpr_before_false_positives(counts: RocCounts, n: int) -> Any:
+    """Recall at the loosest threshold that fewer than `n` controls pass (Metcalf et al. 2019: TPR0, TPR10).
+
+    It belongs to the number of controls: among ten times as many, the same finder reaches less.
+    """
+    allowed = np.full((*counts.controls.shape[:-1], 1), n - 1.0)
+    return _recall_within(counts, allowed)[..., 0]
+
+
+def _recall_within(counts: RocCounts, allowed: Floats) -> Floats:
+    """Recall with at most `allowed` (..., R) controls passing, for each leading index of `counts`."""
+    rows = counts.controls.reshape(-1, counts.controls.shape[-1])
+    limits = allowed.reshape(-1, allowed.shape[-1])
+    passing = np.stack([np.searchsorted(*pair, side="right") for pair in zip(rows, limits, strict=True)])
+    return np.take_along_axis(_with_origin(counts.tpr), passing.reshape(allowed.shape), axis=-1)
 
 
 def fpr_name(fpr: float) -> str:
@@ -134,6 +149,11 @@ def supports_fpr(fpr: float, n_controls: int) -> bool:
     return fpr * n_controls * (1 + 1e-12) >= MIN_EXPECTED_FALSE_POSITIVES
 
 
+def controls_needed(fpr: float) -> int:
+    """The fewest controls that support this rate."""
+    return int(np.ceil(MIN_EXPECTED_FALSE_POSITIVES / fpr * (1 - 1e-12)))
+
+
 def ranking_metrics(counts: RocCounts) -> dict[str, Any]:
     """Metrics that depend on the order of the logits only; arrays where `counts` carries resamples."""
     values = {
@@ -141,7 +161,11 @@ def ranking_metrics(counts: RocCounts) -> dict[str, Any]:
         "ap": average_precision(counts),
         f"pauc_fpr_{fpr_name(PARTIAL_AUROC_FPR)}": partial_auroc(counts, PARTIAL_AUROC_FPR),
     }
-    return values | {f"tpr_at_fpr_{fpr_name(fpr)}": tpr_at_fpr(counts, fpr) for fpr in TARGET_FPRS}
+    values |= {f"tpr_at_fpr_{fpr_name(fpr)}": tpr_at_fpr(counts, fpr) for fpr in TARGET_FPRS}
+    return values | {name: tpr_before_false_positives(counts, n) for name, n in BOLOGNA.items()}
+
+
+RANKING_METRICS = tuple(ranking_metrics(RocCounts(np.zeros(1, np.float32), np.ones(1), np.ones(1))))
 
 
 def probability_metrics(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from dark_halo_scope.pages.figures import CONTROL, LENS, TEXT, house_style, new_axes, to_svg
 
 MIN_STAMPS_PER_BIN = 10
+_NAMED_REGIONS = 40
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -108,6 +110,51 @@ def bin_label(record: Mapping[str, Any]) -> str:
         return f"> {record['low']:g}"
     low, high = f"{record['low']:.4g}", f"{record['high']:.4g}"
     return low if low == high else f"{low}\N{EN DASH}{high}"
+
+
+@house_style
+def region_plot(records: Sequence[Mapping[str, Any]], key: str, name: str, quantity: str) -> str:
+    """One value a region with its interval, in the order given; named below where there is room.
+
+    Args:
+        records: with ``name``, `key` and ``ends``, the interval.
+        key: what is shown.
+        name: of the figure on the page.
+        quantity: what the axis says.
+    """
+    figure, axes = new_axes()
+    values, ends = np.array([record[key] for record in records]), np.array([record["ends"] for record in records])
+    position = np.arange(len(records))
+    length = np.clip([values - ends[:, 0], ends[:, 1] - values], 0, None)
+    size = 5 if len(records) <= _NAMED_REGIONS else 2.5
+    axes.errorbar(position, values, length, color=LENS, marker="o", ms=size, ls="none", elinewidth=1)
+    if len(records) <= _NAMED_REGIONS:
+        axes.set_xticks(position, [record["name"] for record in records], rotation=90, fontsize=7.5)
+    axes.set(ylabel=quantity, xlabel=f"{len(records)} regions, in order", xlim=(-0.8, len(records) - 0.2))
+    if values.min() < 0:
+        axes.axhline(0, color=TEXT, lw=1, ls=":", alpha=0.6)
+    return to_svg(figure, name, f"{quantity} in every region")
+
+
+@house_style
+def difference_plot(records: Sequence[Mapping[str, Any]], title: str, reference: str, slug: str) -> str:
+    """Differences of one metric to the first score file, each with its interval."""
+    figure = Figure(figsize=(5.4, 1.1 + 0.42 * len(records)), layout="constrained")
+    axes = figure.add_subplot()
+    for position, record in enumerate(records):
+        ends = record["interval"] or [record["difference"]] * 2
+        length = np.clip([[record["difference"] - ends[0]], [ends[1] - record["difference"]]], 0, None)
+        told_apart = record["verdict"] in ("better", "worse")
+        face = LENS if told_apart else "none"
+        axes.errorbar(
+            record["difference"], position, xerr=length, color=LENS, marker="o", mfc=face, ms=7, capsize=3, lw=1.6
+        )
+    axes.axvline(0, color=TEXT, lw=1, ls=":", alpha=0.6)
+    axes.set_yticks(range(len(records)), [record["name"] for record in records])
+    axes.set(ylim=(len(records) - 0.4, -0.6))
+    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    return to_svg(figure, slug, f"{title} of each score file minus that of {reference}")
 
 
 @house_style

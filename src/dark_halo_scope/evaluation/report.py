@@ -24,20 +24,25 @@ METRIC_NAMES = {
     "ap": "Average precision",
     f"pauc_fpr_{fpr_name(PARTIAL_AUROC_FPR)}": f"Partial AUROC, FPR up to {target_percent(PARTIAL_AUROC_FPR)}",
 } | {f"tpr_at_fpr_{fpr_name(fpr)}": f"Completeness at FPR {target_percent(fpr)}" for fpr in TARGET_FPRS}
+METRIC_NAMES |= {
+    "tpr0": "Completeness before the 1st false positive (TPR0)",
+    "tpr10": "Completeness before the 10th false positive (TPR10)",
+}
 LOSS_CURVES = {"train/loss": "training", "val/loss": "validation"}
 VALIDATION_CURVES = {"val/auroc": "AUROC", "val/tpr_at_fpr_1e-2": "completeness at FPR 1 %"}
 
 
-def write_report(run_dir: Path, read_stamps: ReadStamps | None = None) -> Path:
-    """Write ``report.html`` into a run folder that holds ``scores.parquet`` and ``metrics.json``.
+def write_report(out: Path, read_stamps: ReadStamps | None = None, scores_path: Path | None = None) -> Path:
+    """Write ``report.html`` into a folder that holds ``metrics.json``, such as a run folder.
 
     ``history.json``, ``quarantine/summary.json``, ``provenance.json`` and ``config.yaml`` are used where they are
-    there; the page says what is missing.
+    beside the score file; the page says what is missing.
 
     Args:
-        run_dir: the run folder.
+        out: the folder.
         read_stamps: maps dataset rows (n,) to pixels (n, 3, 64, 64) in nanomaggies; None where the survey is
             out of reach.
+        scores_path: the score file; ``scores.parquet`` of the same folder where none is given.
 
     Returns:
         The path of the page.
@@ -45,37 +50,39 @@ def write_report(run_dir: Path, read_stamps: ReadStamps | None = None) -> Path:
     Raises:
         ScoreFileError: the metrics were computed from another score file.
     """
-    scores, _ = read_scores(run_dir / "scores.parquet")
-    metrics = json.loads((run_dir / "metrics.json").read_text())
-    if metrics["scores"]["sha256"] != sha256(run_dir / "scores.parquet"):
+    scores_path = scores_path or out / "scores.parquet"
+    folder = scores_path.resolve().parent
+    scores, _ = read_scores(scores_path)
+    metrics = json.loads((out / "metrics.json").read_text())
+    if metrics["scores"]["sha256"] != sha256(scores_path):
         raise ScoreFileError(
-            f"{run_dir / 'metrics.json'} was computed from another score file: evaluate scores.parquet anew"
+            f"{out / 'metrics.json'} was computed from another score file: evaluate {scores_path.name} anew"
         )
     test = scores.filter(pc.equal(scores["split"], "test"))
     point = next(p for p in metrics["operating_points"] if p["name"] == metrics["working_point"])
     examples = render_examples(choose_examples(test, point["logit"]), read_stamps) if read_stamps else None
-    config = run_dir / "config.yaml"
-    quarantine = _read_json(run_dir / "quarantine" / "summary.json")
+    config = folder / "config.yaml"
+    quarantine = _read_json(folder / "quarantine" / "summary.json")
     page = render_page(
         "dark_halo_scope.evaluation",
         "report.html.j2",
         {"threshold_name": threshold_name},
-        experiment=run_dir.resolve().parent.name,
-        run=run_dir.resolve().name,
+        experiment=folder.parent.name if config.exists() else "score file",
+        run=folder.name if config.exists() else scores_path.name,
         metrics=metrics,
         metric_names=METRIC_NAMES,
         point=point,
         plots=_plots(metrics, test, point["logit"]),
-        curves=_training_curves(_read_json(run_dir / "history.json")),
+        curves=_training_curves(_read_json(folder / "history.json")),
         examples=examples,
         losses=_loss_rows(quarantine),
         train=quarantine["rows"]["train"] if quarantine else None,
-        provenance=_read_json(run_dir / "provenance.json"),
+        provenance=_read_json(folder / "provenance.json"),
         config=config.read_text() if config.exists() else None,
         bin_label=plots.bin_label,
     )
-    write_atomically(run_dir / "report.html", page.encode())
-    return run_dir / "report.html"
+    write_atomically(out / "report.html", page.encode())
+    return out / "report.html"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -91,7 +98,20 @@ def _plots(metrics: dict[str, Any], test: pa.Table, threshold: float) -> dict[st
         "scores": Markup(plots.score_histogram(test["logit"], test["label"], threshold)),
         "reliability": Markup(plots.reliability_plot(calibration["before"], calibration["after"])),
         "completeness": {column: Markup(svg) for column, svg in strata.items() if svg is not None},
-    }
+    } | _region_plots(metrics)
+
+
+def _region_plots(metrics: dict[str, Any]) -> dict[str, Markup | None]:
+    calibration, completeness = metrics["calibration"]["by_region"], metrics["completeness"]["region"]
+    shown: dict[str, Markup | None] = {"calibration_regions": None, "completeness_regions": None}
+    if calibration and calibration["regions"]:
+        records = [r | {"ends": [end - r["predicted"] for end in r["interval"]]} for r in calibration["regions"]]
+        quantity = "observed minus predicted fraction of lenses"
+        shown["calibration_regions"] = Markup(plots.region_plot(records, "difference", "calregions", quantity))
+    if completeness and completeness["regions"]:
+        records = [record | {"ends": record["interval"]} for record in completeness["regions"]]
+        shown["completeness_regions"] = Markup(plots.region_plot(records, "rate", "compregions", "completeness"))
+    return shown
 
 
 def _training_curves(history: dict[str, Any] | None) -> list[Markup]:
