@@ -119,7 +119,7 @@ PROVENANCE = {
     "started": "2026-01-05T10:00:00Z",
     "wall_s": 412.0,
 }
-CONFIG = "seed: 42\nmodel:\n  depth: 18\n  stem: 3x3\n"
+CONFIG = "seed: 42\nmonitor:\n  metric: val/auroc\nmodel:\n  depth: 18\n  stem: 3x3\n"
 
 
 def make_run_folder(

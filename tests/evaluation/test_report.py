@@ -213,6 +213,8 @@ def test_rates_are_written_with_the_digits_they_deserve():
     assert percent(0.7412) == f"74.1{thin}%"
     assert percent(0.00954) == f"0.95{thin}%"
     assert percent(0.00021) == f"0.021{thin}%"
+    assert percent(9.81e-5) == f"0.0098{thin}%"
+    assert percent_interval((8.1e-5, 1.2e-4), 9.81e-5) == f"0.0081{EN_DASH}0.0120{thin}%"
     assert percent(None) == EN_DASH
     assert [significant(value) for value in (0, 0.0312, 5.24, 1290)] == ["0", "0.031", "5.2", "1300"]
     assert significant_range([9.96, 120.4]) == f"10{EN_DASH}120"

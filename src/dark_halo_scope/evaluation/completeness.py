@@ -30,7 +30,7 @@ class Stratum:
 THETA_E = Stratum("theta_e_arcsec", "Einstein radius", "arcsec")
 PSF_FWHM = Stratum("psf_fwhm_used_r", "Seeing (r-band PSF FWHM)", "arcsec")
 # An arc whose peak is below about 2 sigma cannot be seen by anybody: its own bin keeps it apart.
-ARC_SNR = Stratum("arc_snr", "Peak signal-to-noise of the arc", "", (0.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, np.inf))
+ARC_SNR = Stratum("arc_snr", "Peak signal-to-noise of the arc", "", (-np.inf, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, np.inf))
 HOST_MAG = Stratum("host_mag_r", "Host magnitude in r", "mag")
 SOURCE_CONTRAST = Stratum("src_dmag", "Source magnitude minus host magnitude in r", "mag")
 SOURCE_MAG = Stratum("src_mag_r", "Source magnitude in r, before lensing", "mag")
@@ -83,7 +83,7 @@ def rate_by_bin(values: Floats, passed: NDArray[np.bool_], bins: Bins) -> list[d
     records = []
     for index, (low, high) in enumerate(bins.ends):
         inside = bin_of == index
-        ends = {"low": low, "high": high if np.isfinite(high) else None}
+        ends = {name: end if np.isfinite(end) else None for name, end in (("low", low), ("high", high))}
         records.append(ends | rate_record(int(passed[inside].sum()), int(inside.sum())))
     return records
 

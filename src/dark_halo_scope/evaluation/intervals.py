@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.stats import binom_conf_interval
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from scipy.stats import norm, t
 
 from dark_halo_scope.evaluation.calibration import reliability_bins
@@ -17,7 +18,8 @@ from dark_halo_scope.evaluation.metrics import RocCounts, check_sample
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 MIN_REGIONS = 10
-_CHUNK_WEIGHTS = 4_000_000  # weights held at once: 32 MB in float64
+_CHUNK_COUNTS = 4_000_000  # counts held at once: 32 MB in float64
+_MAX_STEPS = 16_384  # of a resampled ROC curve; half of them before the strictest controls, where lens finders work
 
 
 class TooFewRegionsError(ValueError):
@@ -33,6 +35,23 @@ def binomial_interval(successes: ArrayLike, trials: ArrayLike, method: str = "wi
     return np.asarray(binom_conf_interval(successes, trials, confidence_level=LEVEL, interval=method))
 
 
+def _steps(
+    descending: NDArray[np.float32], is_lens: NDArray[np.bool_], exact_at: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Ranks (K,), ascending, of the stamps at whose logits the ROC curve is counted; the last stamp always."""
+    n = descending.size
+    last_of_tie = np.append(np.flatnonzero(np.diff(descending)), n - 1)
+    if last_of_tie.size <= _MAX_STEPS:
+        return last_of_tie
+    before_controls = np.flatnonzero(~is_lens)[: _MAX_STEPS // 2] - 1
+    evenly = np.linspace(0, n - 1, _MAX_STEPS // 2).astype(np.int64)
+    asked = np.searchsorted(-descending, -exact_at, side="right") - 1
+    wanted = np.concatenate([before_controls, evenly, asked, [n - 1]])
+    # equal logits pass together: a rank inside a tie goes back to the end of the tie before it
+    place = np.searchsorted(last_of_tie, wanted, side="right") - 1
+    return last_of_tie[np.unique(place[place >= 0])]
+
+
 class RegionBootstrap:
     """Resample regions with replacement; recompute statistics of the ROC curve or means over stamps.
 
@@ -43,12 +62,20 @@ class RegionBootstrap:
         n_resamples: how many times to redraw the regions. 1000 fixes the ends of a 95 % interval to about a tenth
             of its width.
         seed: the same seed gives the same interval.
+        exact_at: logits at which statistics read the curve. A sample with more than `_MAX_STEPS` distinct logits is
+            counted at fewer thresholds: before each of the strictest controls, here, and evenly in between.
     """
 
     def __init__(
-        self, logits: ArrayLike, labels: ArrayLike, regions: ArrayLike, n_resamples: int = 1000, seed: int = 0
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        regions: ArrayLike,
+        n_resamples: int = 1000,
+        seed: int = 0,
+        exact_at: ArrayLike = (),
     ) -> None:
-        checked, is_lens = check_sample(logits, labels)
+        checked, self._is_lens = check_sample(logits, labels)
         names, self._region = np.unique(np.asarray(regions), return_inverse=True)
         self.n_regions = names.size
         if self.n_regions < MIN_REGIONS:
@@ -56,11 +83,17 @@ class RegionBootstrap:
                 f"an interval needs at least {MIN_REGIONS} regions, the sample has {self.n_regions}: "
                 "evaluate on more of the sky"
             )
-        self._order = np.argsort(-checked, kind="stable")
-        self._is_lens = is_lens
-        descending = checked[self._order]
-        self._last_of_tie = np.append(np.flatnonzero(np.diff(descending)), descending.size - 1)
-        self._thresholds = descending[self._last_of_tie]
+        order = np.argsort(-checked, kind="stable")
+        steps = _steps(checked[order], self._is_lens[order], np.asarray(exact_at, np.float32))
+        self._thresholds = checked[order][steps]
+        step = np.empty(order.size, np.int64)
+        step[order] = np.searchsorted(steps, np.arange(order.size))
+        # Stamps by region and step of the curve: resampling is then one product with the weights of the regions.
+        shape = (self.n_regions, steps.size)
+        self._lenses, self._controls = (
+            csr_array((np.ones(chosen.sum()), (self._region[chosen], step[chosen])), shape)
+            for chosen in (self._is_lens, ~self._is_lens)
+        )
         self.weights = self._draw_regions(n_resamples, np.random.default_rng(seed))
 
     def _draw_regions(self, n_resamples: int, rng: np.random.Generator) -> Floats:
@@ -74,13 +107,11 @@ class RegionBootstrap:
         return weights
 
     def _resampled_counts(self) -> Iterator[RocCounts]:
-        region, is_lens = self._region[self._order], self._is_lens[self._order]
-        step = max(1, _CHUNK_WEIGHTS // region.size)
-        for start in range(0, len(self.weights), step):
-            weight = self.weights[start : start + step, region]  # (resamples, N), strictest stamp first
-            passed = np.cumsum(weight, axis=1)[:, self._last_of_tie]
-            lenses = np.cumsum(weight * is_lens, axis=1)[:, self._last_of_tie]
-            yield RocCounts(self._thresholds, lenses, passed - lenses)
+        chunk = max(1, _CHUNK_COUNTS // self._thresholds.size)
+        for start in range(0, len(self.weights), chunk):
+            weights = self.weights[start : start + chunk]
+            lenses, controls = (np.cumsum(weights @ stamps, axis=1) for stamps in (self._lenses, self._controls))
+            yield RocCounts(self._thresholds, lenses, controls)
 
     def roc_statistics(self, statistics: Callable[[RocCounts], dict[str, Any]]) -> dict[str, Floats]:
         """Evaluate named statistics on every resample; the resamples are the first axis of each."""

@@ -105,7 +105,9 @@ def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
 
 
 def bin_label(record: Mapping[str, Any]) -> str:
-    """Write the ends of a bin: ``0.5-1``, ``above 50``, or the one value it holds."""
+    """Write the ends of a bin: ``0.5-1``, ``< 2``, ``> 50``, or the one value it holds."""
+    if record["low"] is None:
+        return f"< {record['high']:g}"
     if record["high"] is None:
         return f"> {record['low']:g}"
     low, high = f"{record['low']:.4g}", f"{record['high']:.4g}"
@@ -175,14 +177,16 @@ def score_histogram(logits: ArrayLike, labels: ArrayLike, threshold: float) -> s
 
 
 @house_style
-def training_plot(curves: Mapping[str, NDArray[np.float64]], name: str, quantity: str, best_epoch: int | None) -> str:
+def training_plot(
+    curves: Mapping[str, NDArray[np.float64]], name: str, quantity: str, best_epoch: int | None, monitor: str
+) -> str:
     """Curves by epoch, each an (n, 2) array of epoch and value; the first is training where there are two."""
     figure, axes = new_axes()
     styles = [(LENS, "-", "o"), (CONTROL, "--", "s"), (TEXT, ":", "^")]
     for (label, curve), (colour, line, marker) in zip(curves.items(), styles, strict=False):
         axes.plot(curve[:, 0], curve[:, 1], color=colour, ls=line, marker=marker, ms=3.5, label=label)
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=TEXT, lw=1, ls=":", label=f"best AUROC (epoch {best_epoch})")
+        axes.axvline(best_epoch, color=TEXT, lw=1, ls=":", label=f"best {monitor} (epoch {best_epoch})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=quantity)
     axes.legend(fontsize=9)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from dark_halo_scope.evaluation import plots
 from dark_halo_scope.evaluation.examples import ReadStamps, choose_examples, render_examples
@@ -73,7 +74,7 @@ def write_report(out: Path, read_stamps: ReadStamps | None = None, scores_path: 
         metric_names=METRIC_NAMES,
         point=point,
         plots=_plots(metrics, test, point["logit"]),
-        curves=_training_curves(_read_json(folder / "history.json")),
+        curves=_training_curves(_read_json(folder / "history.json"), _monitor(config)),
         examples=examples,
         losses=_loss_rows(quarantine),
         train=quarantine["rows"]["train"] if quarantine else None,
@@ -83,6 +84,11 @@ def write_report(out: Path, read_stamps: ReadStamps | None = None, scores_path: 
     )
     write_atomically(out / "report.html", page.encode())
     return out / "report.html"
+
+
+def _monitor(config: Path) -> str:
+    """The metric that chose the checkpoint."""
+    return str(OmegaConf.load(config).monitor.metric) if config.exists() else "val/auroc"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -114,16 +120,17 @@ def _region_plots(metrics: dict[str, Any]) -> dict[str, Markup | None]:
     return shown
 
 
-def _training_curves(history: dict[str, Any] | None) -> list[Markup]:
+def _training_curves(history: dict[str, Any] | None, monitor: str) -> list[Markup]:
+    """The curves, with the epoch marked in which the metric `monitor` was best: that of the checkpoint tested."""
     if history is None:
         return []
     known = {name: _curve(summary) for name, summary in history["metrics"].items()}
-    best = history["metrics"].get("val/auroc", {}).get("best_epoch")
+    best = history["metrics"].get(monitor, {}).get("best_epoch")
     curves = []
     for slug, quantity, names in (("loss", "loss", LOSS_CURVES), ("validation", "value", VALIDATION_CURVES)):
         shown = {label: known[name] for name, label in names.items() if name in known}
         if shown:
-            curves.append(Markup(plots.training_plot(shown, slug, quantity, best)))
+            curves.append(Markup(plots.training_plot(shown, slug, quantity, best, monitor)))
     return curves
 
 

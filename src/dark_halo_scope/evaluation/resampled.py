@@ -80,7 +80,9 @@ class ResampledScores:
         }
         self._ends: dict[str, NDArray[np.float64]] = {}
         try:
-            bootstrap = RegionBootstrap(scores["logit"], scores["label"], regions, n_resamples, seed)
+            bootstrap = RegionBootstrap(
+                scores["logit"], scores["label"], regions, n_resamples, seed, exact_at=list(self._logits.values())
+            )
         except TooFewRegionsError as error:
             self.description["refused"] = str(error)
             return
@@ -91,8 +93,9 @@ class ResampledScores:
         values = ranking_metrics(counts) | {"roc": tpr_at_fpr(counts, self.fpr_grid)}
         for name, logit in self._logits.items():
             index = np.searchsorted(-counts.thresholds, -np.float32(logit), side="right") - 1
-            values[f"tpr:{name}"] = counts.tpr[..., index] if index >= 0 else np.zeros(counts.tpr.shape[:-1])
-            values[f"fpr:{name}"] = counts.fpr[..., index] if index >= 0 else np.zeros(counts.fpr.shape[:-1])
+            for rate, curve in (("tpr", counts.tpr), ("fpr", counts.fpr)):
+                # a copy: a view would keep the curves of all resamples alive
+                values[f"{rate}:{name}"] = curve[..., index].copy() if index >= 0 else np.zeros(curve.shape[:-1])
         return values
 
     def ends(self, name: str) -> list[Any] | None:

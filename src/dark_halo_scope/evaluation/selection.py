@@ -5,7 +5,7 @@ Columns of ``selection_function.parquet``, one row a bin and threshold:
 - ``threshold`` (name), ``threshold_logit``: a lens is found where its logit >= the latter;
 - ``axis_1``, ``low_1``, ``high_1``, ``mean_1``: a column of the survey, the half-open bin [low, high) of it, and the
   mean of the lenses inside, which is where to put the bin when interpolating; ends are equal where a bin stands for
-  one value of a grid, ``high_1`` is infinite where the bin is open;
+  one value of a grid, and infinite where the bin is open;
 - ``axis_2``, ``low_2``, ``high_2``, ``mean_2``: a second property where the bin has two, else null;
 - ``n``, ``found``, ``completeness``: lenses in the bin, those found, their ratio;
 - ``interval_low``, ``interval_high``: Wilson interval at 95 %.

@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def percent(rate: float | None) -> str:
-    """Write a rate with three significant digits: ``74.1 %``, ``0.95 %``."""
+    """Write a rate with two or three significant digits: ``74.1 %``, ``0.95 %``, ``0.0098 %``."""
     if rate is None:
         return EN_DASH
     return f"{100 * rate:.{_percent_decimals(rate)}f}{THIN}%"
@@ -30,7 +30,8 @@ def percent_interval(interval: Sequence[float] | None, rate: float) -> str:
 
 
 def _percent_decimals(rate: float) -> int:
-    return 1 if rate >= 0.1 or rate == 0 else 2 if rate >= 0.001 else 3
+    """One from 10 % on; below, as many as two significant digits need, and two at least."""
+    return 1 if rate >= 0.1 or rate <= 0 else max(2, 1 - math.floor(math.log10(100 * rate)))
 
 
 def number(value: float | None, decimals: int = 3) -> str:
