@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet34
 
+from dark_halo_scope.networks.head import logit_head
+
 _BUILDERS = {18: resnet18, 34: resnet34}
 STEMS = ("3x3", "imagenet")
 
@@ -48,10 +50,10 @@ class ResNet(nn.Module):
         if stem == "3x3":
             self.backbone.conv1 = _conv3x3()
             self.backbone.maxpool = nn.Identity()
-        self.backbone.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.fc.in_features, 1))
+        self.backbone.fc = logit_head(self.backbone.fc.in_features, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to logits (B,)."""
+        """Map (B, 3, H, W) to float32 logits (B,)."""
         return self.backbone(images).squeeze(1)
 
 

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from dark_halo_scope.networks.head import logit_head
+
 
 class SmallCNN(nn.Module):
     """Four blocks of convolution, batch norm and ReLU, halving the image each time, then a mean over what is left.
@@ -17,10 +19,10 @@ class SmallCNN(nn.Module):
         widths = (3, 16, 32, 64, 64)
         blocks = [_block(n_in, n_out) for n_in, n_out in pairwise(widths)]
         self.features = nn.Sequential(*blocks)  # (B, 64, 4, 4) from (B, 3, 64, 64)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], 1))
+        self.head = logit_head(widths[-1], dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to logits (B,)."""
+        """Map (B, 3, H, W) to float32 logits (B,)."""
         return self.head(self.features(images).mean(dim=(2, 3))).squeeze(1)
 
 
