@@ -44,6 +44,9 @@ format: dev ## Put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+search: env ## Search for better settings (ARGS="experiment=... search.n_trials=50")
+	$(BIN)/python sweep.py $(ARGS)
+
 simulate: env ## Simulate a survey to look at or train on: make simulate ARGS="OUT_FOLDER --survey upstream_grid"
 	$(BIN)/halo simulate $(ARGS)
 
@@ -53,4 +56,4 @@ bench-loader: $(VENV)/.bench ## Compare stamps/s with other loaders (ARGS="--sta
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train test lint format simulate bench-loader clean
+.PHONY: help env dev train search test lint format simulate bench-loader clean

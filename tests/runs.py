@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from dark_halo_scope.configuration import CONFIGS, REPOSITORY, register_resolvers
 
-TINY = ["survey=tiny", "hardware=cpu", "hardware.precision=32-true", "data.eval_batch_size=64"]
+TINY = ["survey=tiny", "hardware=cpu", "hardware.precision=32-true", "data.eval_batch_size=64", "audit.mode=off"]
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from dark_halo_scope.configuration import claimed, newest_unfinished
 from dark_halo_scope.evaluation.scores import read_scores
 from dark_halo_scope.stamps.datamodule import StampDataModule
 from dark_halo_scope.tasks.restore import load_task
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
     """A run to its end, and its folder."""
-    done = train(folder, *SMALL, "run_name=finished")
+    done = train(folder, *SMALL, "run_name=finished", "audit.mode=warn")
     assert done.returncode == 0, done.stderr
     return done, folder / "logs" / "lens_small_cnn" / "finished"
 
@@ -76,6 +77,10 @@ def test_a_run_leaves_everything_a_reader_needs(finished):
         "metrics.json",
         "scores.parquet",
         "report.html",
+        "selection_function.parquet",
+        "audit.html",
+        "audit.json",
+        "trivial_scores.parquet",
         "quarantine/summary.json",
         "wandb_run_id",
     }
@@ -153,8 +158,34 @@ def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted(finished, folder: 
         assert all(torch.equal(resumed[key], whole[key]) for key in whole), checkpoint
     ours, theirs = final_metrics(run), final_metrics(uninterrupted)
     assert (ours["val"], ours["test"]) == (theirs["val"], theirs["test"])
+    origin = json.loads((run / "provenance.json").read_text())
+    assert "resume=auto" not in origin["command"]
+    assert "resume=auto" in origin["resumed"][0]["command"]
     assert (run / "wandb_run_id").read_text() == wandb_id
     assert all(wandb_id in path.name for path in (run / "wandb").glob("offline-run-*"))
+
+
+def test_a_finished_run_is_not_overwritten(finished, folder: Path):
+    _, run = finished
+    before = (run / "checkpoints" / "best.ckpt").stat().st_mtime_ns
+    done = train(folder, *SMALL, "run_name=finished")
+    assert done.returncode == 2
+    assert f"{run} holds a run already: add resume=auto" in done.stderr
+    assert (run / "checkpoints" / "best.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_run_that_is_being_trained_is_left_alone(finished, folder: Path):
+    _, run = finished
+    busy = folder / "logs" / "lens_small_cnn" / "busy"
+    shutil.copytree(run, busy)
+    (busy / "report.html").unlink()
+    with claimed(busy):
+        assert newest_unfinished(busy.parent) != busy
+        done = train(folder, *SMALL, f"resume={busy}")
+    assert done.returncode == 2
+    assert f"another process is at work in {busy}" in done.stderr
+    assert newest_unfinished(busy.parent) == busy
+    shutil.rmtree(busy)
 
 
 def test_two_processes_measure_what_one_does(finished, folder: Path):
@@ -202,6 +233,7 @@ def test_torchrun_starts_the_ranks_of_one_named_run(folder: Path):
         (["trainer.max_epoch=3"], "there is no key trainer.max_epoch; did you mean trainer.max_epochs?"),
         (["model=resnet19"], "there is no model=resnet19; did you mean resnet18?"),
         (["experiment=lens_resnet"], "there is no experiment=lens_resnet; did you mean lens_resnet"),
+        (["monitor.metric=val/loss"], "monitor.mode=max would keep the worst val/loss: set monitor.mode=min"),
         (["monitor.metric=val/auc"], "monitor.metric=val/auc is not measured in validation; choose one of val/loss"),
         (["hardware.precision=16-mixed"], "fp16 does not train on a CPU"),
         (["data.root=/no/such/folder"], "/no/such/folder"),
@@ -237,3 +269,5 @@ def test_a_checkpoint_of_another_architecture_is_refused(finished, folder: Path)
     refusal = done.stderr.strip().splitlines()[-1]
     assert "SmallCNN(" in refusal
     assert "ResNet(depth=18" in refusal
+    for name in ("config.yaml", "provenance.json"):  # what is refused leaves no trace
+        assert (copy / name).read_bytes() == (run / name).read_bytes()

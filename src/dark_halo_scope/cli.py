@@ -2,10 +2,10 @@
 
 import argparse
 
-from dark_halo_scope.commands import prepare, simulate
+from dark_halo_scope.commands import audit, evaluate, export, gallery, prepare, score, simulate
 from dark_halo_scope.configuration import plain_errors
 
-COMMANDS = (simulate, prepare)  # in the order of the help
+COMMANDS = (simulate, audit, prepare, score, evaluate, gallery, export)  # in the order of the help
 
 
 def main() -> None:

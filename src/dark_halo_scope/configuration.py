@@ -4,6 +4,7 @@ Light on purpose (no torch): it is imported before anything is composed.
 """
 
 import difflib
+import fcntl
 import functools
 import logging
 import os
@@ -53,7 +54,7 @@ def _run_dir(log_dir: str, experiment: str, run_name: str | None, resume: str | 
         return str(runs / run_name)
     if resume == "auto" and (unfinished := newest_unfinished(runs)) is not None:
         return str(unfinished)
-    if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_PROCID", 0)) > 0:
+    if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         raise ConfigError(
             "torchrun and srun start every rank by itself, each with another clock: name the run, run_name="
         )
@@ -61,9 +62,36 @@ def _run_dir(log_dir: str, experiment: str, run_name: str | None, resume: str | 
 
 
 def newest_unfinished(runs: Path) -> Path | None:
-    """The newest folder below ``runs`` with a checkpoint to go on from and no final metrics."""
-    checkpoints = [c for c in runs.glob("*/checkpoints/last.ckpt") if not (c.parents[1] / "metrics.json").exists()]
-    return max(checkpoints, key=lambda c: c.stat().st_mtime).parents[1] if checkpoints else None
+    """The newest folder below ``runs`` with a checkpoint to go on from, no report yet, and no process at work in it."""
+    checkpoints = [c for c in runs.glob("*/checkpoints/last.ckpt") if not (c.parents[1] / "report.html").exists()]
+    newest_first = sorted(checkpoints, key=lambda c: c.stat().st_mtime, reverse=True)
+    return next((c.parents[1] for c in newest_first if not in_use(c.parents[1])), None)
+
+
+def in_use(run_dir: Path) -> bool:
+    """Whether a living process of this machine has claimed the run folder."""
+    try:
+        with claimed(run_dir):
+            return False
+    except ConfigError:
+        return True
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Keep a run folder to this process; the claim ends with the block, and with the process however it dies.
+
+    Raises:
+        ConfigError: When another process has claimed it.
+    """
+    with (run_dir / ".claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is at work in {run_dir}: wait for it, or name another run_name"
+            ) from None
+        yield
 
 
 def choose_recipe(cfg: DictConfig, n_train: int) -> None:

@@ -1,5 +1,6 @@
 """One run: resolved config -> data -> task -> fit -> calibrate and test the best -> score file, metrics, report."""
 
+import json
 import logging
 import shlex
 import sys
@@ -18,16 +19,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dark_halo_scope import hardware
+from dark_halo_scope.audit.before_training import audit_before_training
 from dark_halo_scope.callbacks.checkpoint import RunCheckpoint
 from dark_halo_scope.callbacks.code_version import code_version, library_versions
-from dark_halo_scope.configuration import ConfigError, choose_recipe, warn_of_changes
+from dark_halo_scope.callbacks.history import SMALLER_IS_BETTER
+from dark_halo_scope.callbacks.provenance import check_same_data
+from dark_halo_scope.configuration import ConfigError, choose_recipe, claimed, warn_of_changes
 from dark_halo_scope.evaluation.calibration import calibrator_from_dict
 from dark_halo_scope.evaluation.metrics import binary_metrics
 from dark_halo_scope.evaluation.report import write_report
 from dark_halo_scope.evaluation.scores import score_table, write_scores
 from dark_halo_scope.evaluation.summary import evaluate_run
 from dark_halo_scope.files import sha256, write_json
-from dark_halo_scope.loggers.wandb import finish_wandb
+from dark_halo_scope.loggers.wandb import wandb_finished
+from dark_halo_scope.processes import ranks
 from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
 from dark_halo_scope.stamps.contract import SPLITS
 from dark_halo_scope.stamps.datamodule import StampDataModule
@@ -49,35 +54,48 @@ def run(cfg: DictConfig) -> float:
     check(cfg)
     run_dir = Path(cfg.paths.run_dir)
     log.info("run folder: %s", run_dir)
+    try:
+        if not is_first_process():
+            return train(cfg, run_dir)
+        with claimed(run_dir):
+            refuse_to_overwrite(cfg, run_dir)
+            return train(cfg, run_dir)
+    finally:
+        log.info("run folder: %s", run_dir)
+
+
+def train(cfg: DictConfig, run_dir: Path) -> float:
+    """As `run`, in a folder that is this process's own."""
     machine = hardware.resolve(cfg.hardware)
     log.info("hardware: %d x %s, %s", machine.world_size, machine.device_name, machine.precision)
     lightning.seed_everything(cfg.seed, verbose=False)
     cfg.hardware.loader_threads = machine.loader_threads
     index = index_data(cfg)
     choose_recipe(cfg, sum(index.class_counts("train").values()))
-    settle(cfg, run_dir)
-    if is_first_process():
-        write_json(run_dir / "provenance.json", origin(cfg, machine, index))
-    datamodule: StampDataModule = instantiate(cfg.data, _partial_=True)(index=index)
+    OmegaConf.resolve(cfg)
     task = build_task(cfg)
+    last = checkpoint_to_resume(cfg, task, index)
+    if is_first_process():
+        keep_config(cfg, run_dir, resuming=last is not None)
+        keep_origin(run_dir, origin(cfg, machine, index))
+        audit_data(cfg, run_dir, index)
+    datamodule: StampDataModule = instantiate(cfg.data, _partial_=True)(index=index)
     callbacks = {name: instantiate(callback) for name, callback in cfg.callbacks.items() if callback}
     checkpoint: RunCheckpoint = callbacks["checkpoint"]
-    try:
+    with wandb_finished(), ranks(machine.devices if machine.num_nodes == 1 else 1, run_dir / "config.yaml", run_dir):
         trainer: Trainer = instantiate(
             cfg.trainer,
             **machine.trainer_arguments(),
             callbacks=list(callbacks.values()),
             logger=[instantiate(logger) for logger in cfg.logger.values() if logger],
         )
-        fit(cfg, trainer, task, datamodule)
-        if checkpoint.best_model_score is None:
-            raise ConfigError(
-                f"no checkpoint to test: {cfg.monitor.metric} was never measured; train for an epoch with validation"
-            )
-        finish(cfg, trainer, task, datamodule, Path(checkpoint.best_model_path))
-    finally:
-        finish_wandb()
-        log.info("run folder: %s", run_dir)
+        trainer.fit(task, datamodule=datamodule, ckpt_path=last)
+        pruned = "pruning" in callbacks and callbacks["pruning"].pruned
+        if not pruned:
+            finish(cfg, trainer, task, datamodule, checkpoint)
+    if pruned:
+        callbacks["pruning"].raise_if_pruned()
+    assert checkpoint.best_model_score is not None
     return checkpoint.best_model_score
 
 
@@ -96,8 +114,9 @@ def check(cfg: DictConfig) -> None:
     known = [f"val/{name}" for name in ("loss", *binary_metrics([-1.0, 1.0], [0, 1]))]
     if metric not in known:
         raise ConfigError(f"monitor.metric={metric} is not measured in validation; choose one of {', '.join(known)}")
-    if cfg.monitor.mode not in ("max", "min"):
-        raise ConfigError(f"monitor.mode={cfg.monitor.mode}: choose max or min")
+    best = "min" if any(word in metric for word in SMALLER_IS_BETTER) else "max"
+    if cfg.monitor.mode != best:
+        raise ConfigError(f"monitor.mode={cfg.monitor.mode} would keep the worst {metric}: set monitor.mode={best}")
     for needed in ("checkpoint", "calibration"):
         if not cfg.callbacks.get(needed):
             raise ConfigError(f"callbacks.{needed} cannot be turned off: the best checkpoint is calibrated and tested")
@@ -115,27 +134,79 @@ def index_data(cfg: DictConfig) -> StampIndex:
         folder = Path(cfg.paths.data_dir) / f"survey-{survey.digest()}"
         log.info("no data.root given: training on the simulated survey %s", folder)
         cfg.data.root = str(simulate_survey(survey, folder, progress=is_first_process()))
-    checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak")}
+    checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak", "leave_out")}
     index = StampIndex.build(cfg.data.root, **checks)
     for split in SPLITS:
         log.info("%s: %s", split, ", ".join(f"{n:,} {name}s" for name, n in index.class_counts(split).items()))
     return index
 
 
-def settle(cfg: DictConfig, run_dir: Path) -> None:
-    """Resolve the config for good and keep it; a resumed run is told what it changes."""
-    OmegaConf.resolve(cfg)
+def audit_data(cfg: DictConfig, run_dir: Path, index: StampIndex) -> None:
+    """Ask what the data give away without an arc, before a network is trained on them; once for each dataset."""
+    audit_before_training(
+        index,
+        run_dir,
+        instantiate(cfg.audit),
+        Path(cfg.paths.data_dir) / "audits",
+        region_column=cfg.data.region_column,
+        host_column=cfg.data.host_column,
+        progress=sys.stderr.isatty(),
+    )
+
+
+def refuse_to_overwrite(cfg: DictConfig, run_dir: Path) -> None:
+    """A folder that holds a run is only gone on with, when that is asked for."""
+    if cfg.resume is None and last_checkpoint(run_dir).exists():
+        raise ConfigError(f"{run_dir} holds a run already: add resume=auto to go on with it, or name another run_name")
+
+
+def last_checkpoint(run_dir: Path) -> Path:
+    """Where a run keeps its newest checkpoint."""
+    return run_dir / "checkpoints" / "last.ckpt"
+
+
+def checkpoint_to_resume(cfg: DictConfig, task: LensDetectionTask, index: StampIndex) -> str | None:
+    """The checkpoint to go on from, found fit for this network and these data; None for a new run."""
+    last = last_checkpoint(Path(cfg.paths.run_dir))
+    if cfg.resume is None or not last.exists():
+        if cfg.resume is not None:
+            log.info("resume=%s: there is no checkpoint to go on from; this is a new run", cfg.resume)
+        return None
+    checkpoint = read_checkpoint(last)
+    check_same_architecture(checkpoint, task, cfg.model)
+    check_same_data(checkpoint, index.fingerprint, str(last))
+    log.info("resuming after epoch %d from %s", checkpoint["epoch"], last)
+    return str(last)
+
+
+def keep_config(cfg: DictConfig, run_dir: Path, resuming: bool) -> None:
+    """Keep the resolved config; a resumed run is told what it changes."""
     saved = run_dir / "config.yaml"
-    if saved.exists():
+    if resuming:
         warn_of_changes(cfg, saved)
-    if is_first_process():
-        OmegaConf.save(cfg, saved)
+    OmegaConf.save(cfg, saved)
+
+
+def keep_origin(run_dir: Path, origin: dict[str, Any]) -> None:
+    """Keep where a run came from; each time it is resumed is added under ``resumed``."""
+    path = run_dir / "provenance.json"
+    if path.exists() and last_checkpoint(run_dir).exists():
+        first = json.loads(path.read_text())
+        origin = first | {"resumed": [*first.get("resumed", []), origin]}
+    write_json(path, origin)
+
+
+def command(run_dir: Path) -> str:
+    """What starts this run again: the command line, or what a sweep made of it."""
+    composed = run_dir / ".hydra" / "overrides.yaml"
+    overrides = list(OmegaConf.load(composed)) if composed.exists() else sys.argv[1:]
+    return shlex.join(["python", "train.py", *map(str, overrides)])
 
 
 def origin(cfg: DictConfig, machine: hardware.Hardware, index: StampIndex) -> dict[str, Any]:
     """What it takes to repeat the run: command, code, versions, data, machine."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(Path(cfg.paths.run_dir)),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": cfg.seed,
         "data_root": cfg.data.root,
@@ -146,19 +217,19 @@ def origin(cfg: DictConfig, machine: hardware.Hardware, index: StampIndex) -> di
     }
 
 
-def fit(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule) -> None:
-    """Train from the start, or on from the run folder's last checkpoint."""
-    last = Path(cfg.paths.run_dir) / "checkpoints" / "last.ckpt"
-    resuming = cfg.resume is not None and last.exists()
-    if resuming:
-        checkpoint = read_checkpoint(last)
-        check_same_architecture(checkpoint, task, cfg.model)
-        log.info("resuming after epoch %d from %s", checkpoint["epoch"], last)
-    trainer.fit(task, datamodule=datamodule, ckpt_path=str(last) if resuming else None)
-
-
-def finish(cfg: DictConfig, trainer: Trainer, task: LensDetectionTask, datamodule: StampDataModule, best: Path) -> None:
+def finish(
+    cfg: DictConfig,
+    trainer: Trainer,
+    task: LensDetectionTask,
+    datamodule: StampDataModule,
+    checkpoint: RunCheckpoint,
+) -> None:
     """Calibrate and test the best checkpoint; write score file, metrics and report."""
+    if checkpoint.best_model_score is None:
+        raise ConfigError(
+            f"no checkpoint to test: {cfg.monitor.metric} was never measured; train for an epoch with validation"
+        )
+    best = Path(checkpoint.best_model_path)
     trainer.validate(task, datamodule=datamodule, ckpt_path=str(best), verbose=False)
     trainer.test(task, datamodule=datamodule, ckpt_path=str(best), verbose=False)
     if not trainer.is_global_zero:

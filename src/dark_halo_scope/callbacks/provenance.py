@@ -1,6 +1,7 @@
 """What a checkpoint must carry besides weights, so that it explains itself and a resumed run is the same run."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ log = logging.getLogger(__name__)
 
 class ResumeError(ValueError):
     """A checkpoint that this run cannot go on from."""
+
+
+def check_same_data(checkpoint: Mapping[str, Any], fingerprint: str, path: str) -> None:
+    """Refuse to go on from a checkpoint on other data than it was trained on.
+
+    Raises:
+        ResumeError: the fingerprints differ.
+    """
+    then = checkpoint["data_fingerprint"]
+    if then != fingerprint:
+        raise ResumeError(
+            f"{path} was trained on other data (fingerprint {then[:12]}) than data.root holds now "
+            f"({fingerprint[:12]}): set data.root back to the data it was trained on, or start a new run"
+        )
 
 
 class Provenance(Callback):
@@ -65,12 +80,7 @@ class Provenance(Callback):
         """Refuse other data; keep this rank's random state until training starts."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        then, now = checkpoint["data_fingerprint"], trainer.datamodule.fingerprint
-        if then != now:
-            raise ResumeError(
-                f"{trainer.ckpt_path} was trained on other data (fingerprint {then[:12]}) than data.root holds now "
-                f"({now[:12]}): set data.root back to the data it was trained on, or start a new run"
-            )
+        check_same_data(checkpoint, trainer.datamodule.fingerprint, trainer.ckpt_path)
         self._data_position = checkpoint["data_position"]
         if len(checkpoint["rng"]) == trainer.world_size:
             self._rng_to_restore = checkpoint["rng"][trainer.global_rank]

@@ -9,7 +9,8 @@ import logging
 import netrc
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,10 +80,21 @@ def wandb_logger(
     return RunWandbLogger(save_dir=folder, project=project, experiment=run)
 
 
-def finish_wandb() -> None:
+@contextmanager
+def wandb_finished() -> Iterator[None]:
+    """End the process's W&B run with the block: as failed if the block fails."""
+    try:
+        yield
+    except BaseException:
+        finish_wandb(exit_code=1)
+        raise
+    finish_wandb()
+
+
+def finish_wandb(exit_code: int = 0) -> None:
     """End the process's W&B run, if there is one: within its time limit, and without failing the training run."""
     try:
-        wandb.finish()
+        wandb.finish(exit_code=exit_code)
     except Exception as error:  # as in `_start`
         _warn(error, "could not close its run; upload it with `wandb sync`")
         _end_session()
