@@ -1,16 +1,25 @@
 """What every contender of the loader benchmark is, and the list of them."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 BATCH_SIZE = 256
 
-# Files of `benchmarks.peers` in the order of the table; the first contender is what the others are compared with.
-PEERS = ("np_load", "direct", "store", "webdataset_tar", "litdata_chunks", "mosaic_shards", "hf_datasets", "gather")
+# Files of `benchmarks.peers` in the order of the table.
+REFERENCE, DIRECT, STORE, CEILING = "np_load", "direct", "store", "gather"
+PUBLIC = ("webdataset_tar", "litdata_chunks", "mosaic_shards", "hf_datasets")
+PEERS = (REFERENCE, DIRECT, STORE, *PUBLIC, CEILING)
+
+
+def as_float32(batch: Any) -> Tensor:
+    """A batch of pixels that are nanomaggies in whatever type."""
+    pixels: Tensor = batch.float()
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -19,16 +28,24 @@ class Contender:
 
     Attributes:
         name: Name in the table.
-        precision: ``float32`` where the pixels arrive bit for bit, else the type they are stored in, ``float16``.
+        precision: Type in which pixels are stored and delivered, ``float16`` or ``float32``.
         convert: Writes the source dataset (a folder of parquet files) into a folder in the contender's own format.
-        batches: Yields the shuffled batches of an epoch, float32 (256, 3, 64, 64), from that folder, with that many
-            workers or threads; a last, shorter batch may be left out.
+        batches: Yields the shuffled batches of an epoch from that folder, with so many workers or threads: tensors
+            (256, 3, 64, 64), or what holds one, contiguous and ready to be sent to the device; the rest that does not
+            fill a batch is left out.
+        nanomaggies: What was delivered as float32 nanomaggies (256, 3, 64, 64), to be compared with the source.
     """
 
     name: str
     precision: str
     convert: Callable[[Path, Path], None]
-    batches: Callable[[Path, int, int], Iterator[Tensor]]
+    batches: Callable[[Path, int, int], Generator[Any, None, None]]
+    nanomaggies: Callable[[Any], Tensor] = as_float32
+
+
+def processes(workers: int) -> int:
+    """``num_workers`` of a DataLoader: one worker is the process itself, which spares it the way between processes."""
+    return 0 if workers == 1 else workers
 
 
 def contenders_of(peer: str) -> list[Contender]:

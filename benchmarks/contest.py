@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.contender import BATCH_SIZE, PEERS
 from benchmarks.machine import machine, versions
+from benchmarks.ratios import Ratio, ratios
 from benchmarks.source import make_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,8 +33,8 @@ def run_from_command_line(description: str) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamps", type=int, default=20_480)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="worker processes, or threads")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="least length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="default: all")
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data" / "bench-loader", help="kept between runs")
     parser.add_argument("--name", default="loader", help="of the JSON file")
@@ -68,12 +69,18 @@ def run(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
     entries = [entry for peer in asked.only for entry in _prepared(peer, source, asked.workers, console)]
     for round_number in range(asked.rounds):
         for entry in entries:
-            for workers in entry.get("samples", {}):
-                console.print(f"round {round_number + 1}/{asked.rounds}: {entry['name']}, {workers}", style="dim")
-                _measure(entry, workers, source, asked.seconds)
-    _summarise(entries, asked.workers)
-    for workers in asked.workers:
-        console.print(_table(entries, str(workers), result))
+            if "samples" in entry:
+                console.print(f"round {round_number + 1}/{asked.rounds}: {_full_name(entry)}", style="dim")
+                _measure(entry, source, asked)
+    _summarise(entries)
+    most = max(asked.workers)
+    for kind in (*map(str, asked.workers), "cold"):
+        title = (
+            f"{most} worker(s) or thread(s), page cache cold" if kind == "cold" else f"{kind} worker(s) or thread(s)"
+        )
+        console.print(_table(title, entries, kind, result))
+    result["ratios"] = ratios(entries)
+    console.print(_ratio_table(result["ratios"]))
     result["contenders"] = entries
     return result
 
@@ -86,17 +93,18 @@ def _prepared(peer: str, source: Path, workers: list[int], console: Console) -> 
     for entry in entries:
         entry["peer"] = peer
         if "failed" not in entry and "unavailable" not in entry:
-            entry["samples"] = {str(n): [] for n in workers}
+            entry["samples"] = {kind: [] for kind in (*map(str, workers), "cold")}
     return entries
 
 
-def _measure(entry: Entry, workers: str, source: Path, seconds: float) -> None:
-    arguments = ["--name", entry["name"], "--seconds", str(seconds)]
-    sample = _child("time", entry["peer"], source, [int(workers)], arguments)
-    if "failed" in sample:
-        entry["failed"] = sample["failed"]
-    else:
-        entry["samples"][workers].append(sample)
+def _measure(entry: Entry, source: Path, asked: argparse.Namespace) -> None:
+    arguments = ["--name", entry["name"], "--precision", entry["precision"], "--seconds", str(asked.seconds)]
+    samples = _child("time", entry["peer"], source, asked.workers, arguments)
+    if "failed" in samples:
+        entry["failed"] = samples["failed"]
+        return
+    for kind, sample in samples.items():
+        entry["samples"][kind].append(sample)
 
 
 def _child(job: str, peer: str, source: Path, workers: list[int], arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -120,11 +128,11 @@ def _child(job: str, peer: str, source: Path, workers: list[int], arguments: Seq
     return result
 
 
-def _summarise(entries: list[Entry], workers: list[int]) -> None:
-    """Medians, range and ratio to the reference (the first contender) for each number of workers."""
+def _summarise(entries: list[Entry]) -> None:
+    """Medians and range of each kind of sample."""
     for entry in entries:
         entry["summary"] = {
-            n: {
+            kind: {
                 "stamps_per_s": statistics.median(rates := [sample["stamps_per_s"] for sample in samples]),
                 "min": min(rates),
                 "max": max(rates),
@@ -133,27 +141,26 @@ def _summarise(entries: list[Entry], workers: list[int]) -> None:
                     for key in ("cpu_us_per_stamp", "peak_rss_mib", "first_batch_s")
                 },
             }
-            for n, samples in entry.get("samples", {}).items()
+            for kind, samples in entry.get("samples", {}).items()
             if samples
         }
-    for n in map(str, workers):
-        reference = entries[0]["summary"].get(n) if entries[0]["peer"] == PEERS[0] else None
-        for entry in entries:
-            if reference and n in entry["summary"]:
-                entry["summary"][n]["ratio"] = entry["summary"][n]["stamps_per_s"] / reference["stamps_per_s"]
 
 
-def _table(entries: list[Entry], workers: str, result: dict[str, Any]) -> Table:
+def _full_name(entry: Entry) -> str:
+    return f"{entry['name']}, {entry['precision']}"
+
+
+def _table(title: str, entries: list[Entry], kind: str, result: dict[str, Any]) -> Table:
     where = result["machine"]
     table = Table(
-        title=f"{workers} worker(s) or thread(s): {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, "
+        title=f"{title}: {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, "
         f"Python {where['python']}, torch {result['versions']['torch']}, load {where['load_average_1min']}"
     )
-    for heading in ("", "pixels", "stamps/s", "min - max", "x reference", "CPU us/stamp", "peak MiB", "first batch s"):
+    for heading in ("", "pixels", "stamps/s", "min - max", "CPU us/stamp", "peak MiB", "first batch s"):
         table.add_column(heading, justify="left" if heading in ("", "pixels") else "right")
     for entry in entries:
         told = entry.get("failed") or entry.get("unavailable")
-        row = entry["summary"].get(workers)
+        row = entry["summary"].get(kind)
         if told or row is None:
             table.add_row(entry["name"], f"[red]{'failed' if 'failed' in entry else 'not installed'}: {told}[/red]")
             continue
@@ -162,9 +169,17 @@ def _table(entries: list[Entry], workers: str, result: dict[str, Any]) -> Table:
             entry["precision"],
             f"{row['stamps_per_s']:,.0f}",
             f"{row['min']:,.0f} - {row['max']:,.0f}",
-            f"{row['ratio']:.2f}" if "ratio" in row else "-",
             f"{row['cpu_us_per_stamp']:.1f}",
             f"{row['peak_rss_mib']:,.0f}",
             f"{row['first_batch_s']:.2f}",
         )
+    return table
+
+
+def _ratio_table(found: list[Ratio]) -> Table:
+    table = Table(title="ratios of the medians")
+    for heading in ("", "over", "workers", "ratio"):
+        table.add_column(heading, justify="right" if heading == "ratio" else "left")
+    for ratio in found:
+        table.add_row(ratio["of"], ratio["over"], ratio["workers"], f"{ratio['ratio']:.2f}")
     return table

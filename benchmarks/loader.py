@@ -1,8 +1,10 @@
-"""Stamps a second of each loader: ``python benchmarks/loader.py [--stamps 20480] [--workers 1 2] [--rounds 5]``.
+"""Stamps a second of each loader: ``python benchmarks/loader.py [--stamps 20480] [--workers 1 2] [--rounds 3]``.
 
-Shuffled batches of 256 float32 (256, 3, 64, 64) in torch, ready to train on, from the same stamps in each library's own
-format (converting them is not counted). Every measurement is a process of its own; rounds take turns, A B C A B C, so
-that a busy moment of the machine meets all. The pixels of each contender are compared with the source first.
+Shuffled batches of 256 stamps (256, 3, 64, 64) in torch, in the type they are stored in and ready to be sent to the
+device, from the same stamps in each library's own format (converting them is not counted) and in its fastest way found.
+One worker is the process itself. Every contender is measured in a process of its own, once with its files not in the
+page cache (cold) and then with them; rounds take turns, A B C A B C, so that a busy moment of the machine meets all.
+The pixels of each contender are compared with the source first.
 """
 
 import sys

@@ -1,14 +1,18 @@
 """One contender in a process of its own: `loader.py` starts it and reads the JSON it leaves.
 
-``prepare`` converts and compares the pixels of an epoch with the source; ``time`` repeats epochs for some seconds.
+``prepare`` converts and compares the pixels of an epoch with the source. ``time`` takes one sample of each number of
+workers, for some seconds each: one of an epoch whose files the page cache does not hold (``cold``), with the most
+workers, then those of files that it holds.
 """
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import time
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from benchmarks.contender import BATCH_SIZE, Contender, contenders_of
 from benchmarks.source import stamps
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
 
+_READ_BYTES = 16 << 20
+_PATIENCE = 3  # of the time, at most so much is spent, where epochs are short and begin slowly
 _KEY_PIXELS = 16  # pure sky noise: enough to know a stamp by, float16 or not
 _RELATIVE_ERROR = {"float32": 0.0, "float16": 2.0**-11}  # half a step of the stored type
 _ABSOLUTE_ERROR = {"float32": 0.0, "float16": 2.0**-25}  # half the smallest float16
@@ -32,6 +38,7 @@ def main() -> None:
     parser.add_argument("job", choices=("prepare", "time"))
     parser.add_argument("--peer", required=True)
     parser.add_argument("--name", help="time: the contender")
+    parser.add_argument("--precision", help="time: its precision")
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--workers", type=int, nargs="+", required=True)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -41,8 +48,13 @@ def main() -> None:
     if asked.job == "prepare":
         result = _prepare_all(asked.peer, asked.source, asked.workers)
     else:
-        number, contender = next((k, c) for k, c in enumerate(contenders_of(asked.peer)) if c.name == asked.name)
-        result = _time(contender, _folder(asked.source, asked.peer, number), asked.workers[0], asked.seconds)
+        number, contender = next(
+            (k, c)
+            for k, c in enumerate(contenders_of(asked.peer))
+            if (c.name, c.precision) == (asked.name, asked.precision)
+        )
+        folder = _folder(asked.source, asked.peer, number)
+        result = _time_all(contender, folder, asked.workers, asked.seconds)
     asked.out.write_text(json.dumps(result))
 
 
@@ -61,7 +73,7 @@ def _prepare_all(peer: str, source: Path, workers: list[int]) -> dict[str, Any]:
         entry: dict[str, Any] = {"name": contender.name, "precision": contender.precision}
         try:
             folder = _converted(contender, source, _folder(source, peer, number))
-            entry["stamps_checked"] = min(_check(contender, source, folder, n) for n in workers)
+            entry["stamps_checked"] = _check(contender, source, folder, max(workers))
         except Exception as error:
             traceback.print_exc()
             entry["failed"] = f"{type(error).__name__}: {error}"
@@ -77,12 +89,13 @@ def _converted(contender: Contender, source: Path, folder: Path) -> Path:
             shutil.rmtree(folder)
         folder.unlink(missing_ok=True)
         contender.convert(source, folder)
+        os.sync()  # only what is on the disk can be taken out of the page cache
         done.touch()
     return folder
 
 
 def _check(contender: Contender, source: Path, folder: Path, workers: int) -> int:
-    """Hold an epoch against the source: right pixels, float32, no stamp twice, no more left out than the rest.
+    """Hold an epoch against the source: right pixels and shape, no stamp twice, no more left out than the rest.
 
     Returns:
         The number of stamps compared.
@@ -91,11 +104,9 @@ def _check(contender: Contender, source: Path, folder: Path, workers: int) -> in
     tree = KDTree(_keys(expected))
     seen: list[int] = []
     for batch in contender.batches(folder, workers, 0):
-        if batch.dtype != torch.float32 or tuple(batch.shape[1:]) != STAMP_SHAPE:
-            raise ValueError(
-                f"{contender.name} delivers {batch.dtype} {tuple(batch.shape)}, not float32 (b, 3, 64, 64)"
-            )
-        images = batch.numpy()
+        images = contender.nanomaggies(batch).numpy()
+        if images.dtype != np.float32 or images.shape != (BATCH_SIZE, *STAMP_SHAPE):
+            raise ValueError(f"{contender.name} delivers {images.dtype} {images.shape}, not float32 (256, 3, 64, 64)")
         _, rows = tree.query(_keys(images))
         truth = expected[rows]
         bound = _RELATIVE_ERROR[contender.precision] * np.abs(truth) + _ABSOLUTE_ERROR[contender.precision]
@@ -115,21 +126,43 @@ def _keys(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images[:, 0, 0, :_KEY_PIXELS]
 
 
-def _time(contender: Contender, folder: Path, workers: int, seconds: float) -> dict[str, Any]:
-    """Epochs until ``seconds`` have passed; the clock of an epoch starts when its first batch has arrived."""
+def _time_all(contender: Contender, folder: Path, workers: list[int], seconds: float) -> dict[str, Any]:
+    """Samples by name: ``cold``, and one a number of workers."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if folder.is_symlink():  # which rglob does not follow
+        files = [path for path in folder.resolve().rglob("*") if path.is_file()]
+    for path in files:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    samples = {"cold": _time(contender, folder, max(workers), seconds, epochs=1)}
+    for path in files:
+        with path.open("rb") as file:
+            while file.read(_READ_BYTES):
+                pass
+    return samples | {str(n): _time(contender, folder, n, seconds) for n in workers}
+
+
+def _time(
+    contender: Contender, folder: Path, workers: int, seconds: float, epochs: int | None = None
+) -> dict[str, Any]:
+    """Epochs until ``seconds`` were timed, or so many; the clock of an epoch starts when its first batch has come."""
     delivered = timed = epoch = 0
     elapsed = first_batch_s = 0.0
     cpu_before = _cpu_seconds()
     begin = time.perf_counter()
-    while epoch == 0 or time.perf_counter() - begin < seconds:
+    while epoch == 0 or (epoch != epochs and elapsed < seconds and time.perf_counter() - begin < _PATIENCE * seconds):
         started = time.perf_counter()
-        for number, batch in enumerate(contender.batches(folder, workers, epoch)):
-            delivered += len(batch)
-            if number == 0:
-                first = time.perf_counter()
-            else:
-                timed += len(batch)
-        elapsed += time.perf_counter() - first
+        with closing(contender.batches(folder, workers, epoch)) as batches:
+            next(batches)
+            first = last = time.perf_counter()
+            delivered += BATCH_SIZE
+            for _ in batches:
+                last = time.perf_counter()
+                timed += BATCH_SIZE
+                delivered += BATCH_SIZE
+                if elapsed + last - first > seconds:
+                    break
+        elapsed += last - first
         first_batch_s = first_batch_s or first - started
         epoch += 1
     return {

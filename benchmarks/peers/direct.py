@@ -1,8 +1,9 @@
 """Dark Halo Scope on the raw parquet: no preparation, threads."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from benchmarks.contender import BATCH_SIZE, Contender
@@ -10,21 +11,26 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import TrainLoader
 from dark_halo_scope.stamps.plan import Share
 from dark_halo_scope.stamps.quarantine import Quarantine
-from dark_halo_scope.stamps.stream import StreamOptions
+from dark_halo_scope.stamps.stream import Batch, StreamOptions
 
 
-def train_batches(folder: Path, workers: int, epoch: int) -> Iterator[Tensor]:
+def train_batches(folder: Path, workers: int, epoch: int) -> Generator[Batch, None, None]:
     """An epoch of the dataset or store in ``folder``, as a run reads it."""
     index = StampIndex.build(str(folder))
     quarantine = Quarantine(index, folder.parent / "quarantine")
     loader = TrainLoader(index, "train", quarantine, Share(BATCH_SIZE), StreamOptions(num_threads=workers), seed=0)
     loader.set_epoch(epoch)
-    for batch in loader:
-        yield batch["image"]
+    yield from loader
+
+
+def nanomaggies(batch: Batch) -> Tensor:
+    """What the device makes of a batch before it normalises it."""
+    exponent = batch.get("exponent", torch.zeros(len(batch["image"]), dtype=torch.int8))
+    return torch.ldexp(batch["image"].float(), exponent[:, None, None, None])
 
 
 def _convert(source: Path, folder: Path) -> None:
     folder.symlink_to(source, target_is_directory=True)
 
 
-CONTENDERS = [Contender("direct (ours)", "float32", _convert, train_batches)]
+CONTENDERS = [Contender("direct (ours)", "float32", _convert, train_batches, nanomaggies)]

@@ -1,41 +1,48 @@
-"""litdata: its own chunks (default, and ``batch_decode=False``), and parquet with a column of raw bytes."""
+"""litdata: its own chunks of tensors (default, and ``batch_decode=False``) or of raw bytes, and parquet of raw bytes.
 
-from collections.abc import Iterator
+Raw bytes joined to a batch at once spare litdata a tensor a stamp, which is its fastest way found.
+"""
+
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import litdata
-import numpy as np
 import polars  # noqa: F401  (litdata's parquet loader fails late without it)
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from litdata.streaming.item_loader import ParquetLoader
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.contender import BATCH_SIZE, Contender
+from benchmarks.contender import BATCH_SIZE, Contender, processes
 from benchmarks.source import stamps, training_files
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
 
 _ROWS_PER_FILE = 2048
 
 
-def _stamps_of_file(file: Path) -> Iterator[NDArray[np.float16]]:
+def _stamps_of_file(precision: str, as_bytes: bool, file: Path) -> Iterator[Any]:
     for image in stamps(file.parent, [file]):
-        yield image.astype(np.float16)
+        stored = image.astype(precision)
+        yield stored.tobytes() if as_bytes else torch.from_numpy(stored)
 
 
-def _convert_chunks(source: Path, folder: Path) -> None:
+def _convert_chunks(precision: str, as_bytes: bool, source: Path, folder: Path) -> None:
     litdata.optimize(
-        _stamps_of_file, training_files(source), str(folder), chunk_bytes="64MB", num_workers=1, verbose=False
+        partial(_stamps_of_file, precision, as_bytes),
+        training_files(source),
+        str(folder),
+        chunk_bytes="64MB",
+        num_workers=1,
+        verbose=False,
     )
 
 
-def _convert_parquet(source: Path, folder: Path) -> None:
+def _convert_parquet(precision: str, source: Path, folder: Path) -> None:
     folder.mkdir()
-    rows = [image.astype(np.float16).tobytes() for image in stamps(source)]
+    rows = [image.astype(precision).tobytes() for image in stamps(source)]
     for start in range(0, len(rows), _ROWS_PER_FILE):
         table = pa.table({"stamp": pa.array(rows[start : start + _ROWS_PER_FILE], pa.binary())})
         pq.write_table(
@@ -48,33 +55,61 @@ def _convert_parquet(source: Path, folder: Path) -> None:
     litdata.index_parquet_dataset(str(folder))
 
 
-def _batches(options: dict[str, Any], folder: Path, workers: int, epoch: int) -> Iterator[Tensor]:
+def _batches(
+    options: dict[str, Any], collate: Callable[[Any], Tensor] | None, folder: Path, workers: int, epoch: int
+) -> Generator[Tensor, None, None]:
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, seed=epoch, **options)
-    for batch in litdata.StreamingDataLoader(dataset, batch_size=BATCH_SIZE, num_workers=workers, drop_last=True):
-        yield torch.as_tensor(batch).float()
-
-
-def _from_bytes(rows: list[dict[str, bytes]]) -> Tensor:
-    pixels = np.frombuffer(b"".join(row["stamp"] for row in rows), np.float16)
-    return torch.from_numpy(pixels.reshape(-1, *STAMP_SHAPE).copy()).float()
-
-
-def _parquet_batches(folder: Path, workers: int, epoch: int) -> Iterator[Tensor]:
-    dataset = litdata.StreamingDataset(
-        str(folder), shuffle=True, drop_last=True, seed=epoch, item_loader=ParquetLoader()
+    how = {"collate_fn": collate} if collate else {}
+    yield from litdata.StreamingDataLoader(
+        dataset, batch_size=BATCH_SIZE, num_workers=processes(workers), drop_last=True, **how
     )
+
+
+def _parquet_batches(
+    collate: Callable[[Any], Tensor], folder: Path, workers: int, epoch: int
+) -> Generator[Tensor, None, None]:
+    loader = ParquetLoader(low_memory=False, pre_load_chunk=True)
+    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, seed=epoch, item_loader=loader)
     yield from litdata.StreamingDataLoader(
         dataset,
         batch_size=BATCH_SIZE,
-        num_workers=workers,
+        num_workers=processes(workers),
         drop_last=True,
-        collate_fn=_from_bytes,
-        multiprocessing_context="spawn",  # polars cannot be forked
+        collate_fn=collate,
+        multiprocessing_context="spawn" if processes(workers) else None,  # polars cannot be forked
     )
 
 
+def _joined(precision: str, rows: list[bytes]) -> Tensor:
+    dtype = getattr(torch, precision)
+    return torch.frombuffer(bytearray(b"").join(rows), dtype=dtype).view(-1, *STAMP_SHAPE)
+
+
+def _joined_columns(precision: str, rows: list[dict[str, bytes]]) -> Tensor:
+    return _joined(precision, [row["stamp"] for row in rows])
+
+
 CONTENDERS = [
-    Contender("litdata", "float16", _convert_chunks, partial(_batches, {})),
-    Contender("litdata, batch_decode=False", "float16", _convert_chunks, partial(_batches, {"batch_decode": False})),
-    Contender("litdata, parquet binary", "float16", _convert_parquet, _parquet_batches),
+    Contender("litdata", "float16", partial(_convert_chunks, "float16", False), partial(_batches, {}, None)),
+    Contender(
+        "litdata, batch_decode=False",
+        "float16",
+        partial(_convert_chunks, "float16", False),
+        partial(_batches, {"batch_decode": False}, None),
+    ),
 ]
+for _precision in ("float16", "float32"):
+    CONTENDERS += [
+        Contender(
+            "litdata, raw bytes",
+            _precision,
+            partial(_convert_chunks, _precision, True),
+            partial(_batches, {}, partial(_joined, _precision)),
+        ),
+        Contender(
+            "litdata, parquet binary",
+            _precision,
+            partial(_convert_parquet, _precision),
+            partial(_parquet_batches, partial(_joined_columns, _precision)),
+        ),
+    ]

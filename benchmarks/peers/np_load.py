@@ -1,7 +1,7 @@
 """The reference: rows of the raw parquet, `np.load` of each, a DataLoader. The bytes are held in memory."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.contender import BATCH_SIZE, Contender
+from benchmarks.contender import BATCH_SIZE, Contender, processes
 from benchmarks.source import training_files
 from dark_halo_scope.stamps.contract import BANDS
 
@@ -33,10 +33,10 @@ def _convert(source: Path, folder: Path) -> None:
     folder.symlink_to(source, target_is_directory=True)
 
 
-def _batches(folder: Path, workers: int, epoch: int) -> Iterator[Tensor]:
+def _batches(folder: Path, workers: int, epoch: int) -> Generator[Tensor, None, None]:
     order = torch.Generator().manual_seed(epoch)
     yield from DataLoader(
-        _Stamps(folder), BATCH_SIZE, shuffle=True, num_workers=workers, generator=order, drop_last=True
+        _Stamps(folder), BATCH_SIZE, shuffle=True, num_workers=processes(workers), generator=order, drop_last=True
     )
 
 

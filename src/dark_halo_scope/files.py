@@ -41,6 +41,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def write_at(descriptor: int, content: memoryview, position: int) -> None:
+    """Write all of ``content`` into an open file; a system may take a part of it at a time."""
+    left = content.cast("B")
+    while left:
+        n_written = os.pwrite(descriptor, left, position)
+        position, left = position + n_written, left[n_written:]
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:

@@ -3,10 +3,12 @@ import subprocess
 import sys
 
 import pytest
+from benchmarks.ratios import ratios
 
 from dark_halo_scope.configuration import REPOSITORY
 
 CONTENDERS = ["np.load + DataLoader", "direct (ours)", "store float16 (ours)", "store float32 (ours)"]
+KINDS = ("1", "cold")
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +27,30 @@ def test_every_contender_delivers_the_pixels_of_the_source_and_is_timed(result):
     assert [entry["name"] for entry in result["contenders"]] == CONTENDERS
     for entry in result["contenders"]:
         assert entry["stamps_checked"] == 512
-        summary = entry["summary"]["1"]
-        assert 0 < summary["min"] <= summary["stamps_per_s"] <= summary["max"]
-        assert summary["cpu_us_per_stamp"] > 0
-        assert summary["peak_rss_mib"] > 0
-    assert result["contenders"][0]["summary"]["1"]["ratio"] == 1
+        for kind in KINDS:
+            summary = entry["summary"][kind]
+            assert 0 < summary["min"] <= summary["stamps_per_s"] <= summary["max"]
+            assert summary["cpu_us_per_stamp"] > 0
+            assert summary["peak_rss_mib"] > 0
+    over = "np.load + DataLoader, float32"
+    assert [(r["of"], r["over"], r["workers"]) for r in result["ratios"]] == [(CONTENDERS[1], over, k) for k in KINDS]
+
+
+def entry(peer, name, precision, rate):
+    return {"peer": peer, "name": name, "precision": precision, "summary": {"1": {"stamps_per_s": rate}}}
+
+
+def test_a_store_is_held_against_the_best_public_loader_of_its_precision_and_the_ceiling():
+    entries = [
+        entry("np_load", "reference", "float32", 10.0),
+        entry("store", "ours", "float16", 60.0),
+        entry("webdataset_tar", "slow", "float16", 5.0),
+        entry("litdata_chunks", "fast", "float16", 20.0),
+        entry("litdata_chunks", "faster", "float32", 40.0),
+        entry("gather", "ceiling", "float16", 120.0),
+    ]
+    found = {(r["of"], r["over"]): r["ratio"] for r in ratios(entries)}
+    assert found == {("ours", "fast, float16"): 3.0, ("ours", "ceiling, float16"): 0.5}
 
 
 def test_the_result_names_machine_and_versions(result):

@@ -1,5 +1,6 @@
 import tempfile
 import threading
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dark_halo_scope.stamps import plan
 from dark_halo_scope.stamps.codec import encode_stamp
 from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.index import StampIndex
@@ -27,10 +29,19 @@ def survey(tmp_path_factory):
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def by_lanes():
+    """The plan of large splits for the small ones of these tests; test_datamodule has the full shuffle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "FULL_SHUFFLE_ROWS", 0)
+        yield
+
+
 def make_loader(folder, split="train", *, limit=0.001, batch_size=16, rank=0, world=1, seed=0, **options):
     index = StampIndex.build(str(folder))
     quarantine = Quarantine(index, Path(tempfile.mkdtemp(dir=folder)), limit=limit)
     share = Share(batch_size, rank, world)
+    options = {"lanes": 8} | options
     if split == "train":
         return TrainLoader(index, split, quarantine, share, StreamOptions(**options), seed=seed)
     return EvalLoader(index, split, quarantine, share, StreamOptions(**options))
@@ -45,7 +56,7 @@ def rows_of(batches) -> list[list[int]]:
 
 
 def stream_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("stamps-")]
+    return [t.name for t in threading.enumerate() if t.name.startswith("stamps")]
 
 
 def test_a_batch_holds_the_pixels_labels_and_rows_of_its_stamps(survey):
@@ -71,7 +82,7 @@ def test_order_and_content_do_not_depend_on_threads_prefetch_or_when_it_was_read
 
 
 def test_epochs_differ_and_repeat(survey):
-    loader = make_loader(survey, open_row_groups=4)
+    loader = make_loader(survey, lanes=4)
     epochs = []
     for epoch in (0, 1, 0):
         loader.sampler.set_epoch(epoch)
@@ -107,20 +118,22 @@ layouts = st.fixed_dictionaries(
     world=st.integers(1, 4),
     threads=st.integers(1, 3),
     share=st.integers(1, 5),
-    groups=st.integers(1, 6),
+    lanes=st.sampled_from([1, 2, 4, 8]),
 )
-def test_each_stamp_once_in_equal_steps_for_any_files_ranks_and_threads(layout, world, threads, share, groups):
+def test_each_stamp_once_in_equal_steps_for_any_files_ranks_and_threads(layout, world, threads, share, lanes):
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), **layout)
         n_train, n_val = layout["n_train"], layout["n_val"]
         share = min(share, n_train // world)
 
         def epoch(split: str) -> list[list[list[int]]]:
-            options = {"batch_size": share * world, "world": world, "num_threads": threads, "open_row_groups": groups}
+            options = {"batch_size": share * world, "world": world, "num_threads": threads, "lanes": lanes}
             return [rows_of(make_loader(folder, split, rank=rank, **options)) for rank in range(world)]
 
         train, val = epoch("train"), epoch("val")
         assert {len(batches) for batches in train} == {n_train // (share * world)}
+        alone = rows_of(make_loader(folder, batch_size=share * world, lanes=lanes))
+        assert [list(chain(*parts)) for parts in zip(*train, strict=True)] == alone  # the same global batches
         seen = [row for batches in train for batch in batches for row in batch]
         assert len(set(seen)) == len(seen) == n_train // (share * world) * share * world
         assert set(seen) <= set(range(n_train))
@@ -128,6 +141,20 @@ def test_each_stamp_once_in_equal_steps_for_any_files_ranks_and_threads(layout, 
         assert sorted(row for batches in val for batch in batches for row in batch) == list(
             range(n_train, n_train + n_val)
         )
+
+
+@settings(max_examples=10, deadline=None)
+@given(layout=layouts, threads=st.integers(1, 3), lanes=st.sampled_from([1, 2, 4, 8]), data=st.data())
+def test_any_epoch_goes_on_at_any_batch(layout, threads, lanes, data):
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder), **layout)
+        whole = make_loader(folder, batch_size=4, lanes=lanes)
+        whole.set_epoch(2)
+        expected = [(b["row"].tolist(), b["image"].numpy().tobytes()) for b in whole]
+        stop = data.draw(st.integers(0, len(expected)))
+        resumed = make_loader(folder, batch_size=4, lanes=lanes, num_threads=threads)
+        resumed.load_state_dict({"epoch": 2, "next_batch": stop})
+        assert [(b["row"].tolist(), b["image"].numpy().tobytes()) for b in resumed] == expected[stop:]
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 6])
@@ -259,7 +286,7 @@ def test_large_binary_and_uncompressed_plain_pages_decode_alike(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("num_threads", 0), ("prefetch_batches", 0), ("open_row_groups", 0), ("max_nonfinite_fraction", 0.5)],
+    [("num_threads", 0), ("prefetch_batches", 0), ("lanes", 0), ("lanes", 96), ("max_nonfinite_fraction", 0.5)],
 )
 def test_impossible_options_are_refused(option, value):
     with pytest.raises(ValueError, match=rf"data\.{option}={value}"):

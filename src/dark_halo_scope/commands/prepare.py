@@ -1,5 +1,7 @@
 """`halo prepare`: the training store of a raw dataset."""
 
+import os
+import re
 import sys
 from argparse import Namespace, _SubParsersAction
 from pathlib import Path
@@ -32,6 +34,7 @@ def add(commands: _SubParsersAction) -> None:
 
 def run(arguments: Namespace, overrides: list[str]) -> None:
     """Make a store, or verify one."""
+    _select_by_avx2_on_zen4()
     from dark_halo_scope.stamps.store.options import StoreError, StoreOptions
     from dark_halo_scope.stamps.store.prepare import prepare
     from dark_halo_scope.stamps.store.verify import verify
@@ -58,3 +61,13 @@ def run(arguments: Namespace, overrides: list[str]) -> None:
         sys.stdout.write(
             f"float16: off by {error['mean']} of the sky noise on average, {error['max']} at worst (rms)\n"
         )
+
+
+def _select_by_avx2_on_zen4() -> None:
+    """Keep numpy, before it is imported, from AVX-512 on AMD's Zen 4, where it makes a median five times slower.
+
+    Its selection compresses into memory (vpcompress), which is microcode there: numpy/x86-simd-sort, issue 6.
+    """
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists() and re.search(r"vendor_id\s*: AuthenticAMD\ncpu family\s*: 25\n", cpu.read_text()):
+        os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4 AVX512_ICL AVX512_SPR")

@@ -5,21 +5,17 @@ survey or none. Its files are renamed one by one as they are finished: a simulat
 next file.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from dark_halo_scope.jobs import on_all_cores, only_process, stamps_bar
 from dark_halo_scope.sky.catalogue import SCHEMA, to_table
 from dark_halo_scope.sky.config import SIMULATOR_VERSION, SurveyConfig
 from dark_halo_scope.sky.footprint import Region, draw_regions
@@ -70,7 +66,7 @@ def simulate_survey(config: SurveyConfig, out: Path, progress: bool = True) -> P
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(out.with_name(f".{out.name}.lock")):  # a second process waits here and finds the survey finished
+    with only_process(out.with_name(f".{out.name}.lock")):  # a second process waits here and finds the survey finished
         if survey_is_complete(out, config):
             return out
         if out.exists() and any(out.iterdir()):
@@ -86,14 +82,6 @@ def simulate_survey(config: SurveyConfig, out: Path, progress: bool = True) -> P
     return out
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system lifts when the process ends in whatever way."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _check_room(config: SurveyConfig, partial: Path) -> None:
     written = sum(file.stat().st_size for file in partial.glob("*.parquet"))
     needed = config.number_of_stamps * _BYTES_PER_STAMP - written
@@ -105,43 +93,26 @@ def _check_room(config: SurveyConfig, partial: Path) -> None:
         )
 
 
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} stamps/s")
-
-
 def _write_files(config: SurveyConfig, folder: Path, progress: bool) -> None:
     """Write every file that is not there yet, one per thread at a time."""
     regions, step = draw_regions(config), config.regions_per_file
     batches = [regions[start : start + step] for start in range(0, len(regions), step)]
-    bar = Progress(
-        TextColumn("simulating a survey"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        disable=not progress,
-    )
-    with bar, _one_torch_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        task = bar.add_task("", total=config.number_of_stamps)
+    total = config.number_of_stamps
+    with stamps_bar("simulating a survey", total, show=progress) as advance, _one_torch_thread():
 
         def write(index: int) -> None:
             file = folder / f"stamps-{index:05d}-of-{len(batches):05d}.parquet"
             if file.exists():
-                bar.advance(task, len(batches[index]) * config.stamps_per_region)
+                advance(len(batches[index]) * config.stamps_per_region)
                 return
             tables = []
             for region in batches[index]:
                 tables.append(_region_table(config, region))
-                bar.advance(task, config.stamps_per_region)
+                advance(config.stamps_per_region)
             _write_parquet(tables, file)
 
-        try:
-            for done in as_completed([pool.submit(write, index) for index in range(len(batches))]):
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for _ in on_all_cores(write, range(len(batches))):
+            pass  # the bar moves on with every region
 
 
 @contextmanager

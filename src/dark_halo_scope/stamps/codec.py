@@ -3,12 +3,15 @@
 The reader is strict and needs no pickle, no eval and no ``zipfile``: it walks the zip directory, refuses any
 member that declares more than `MAX_MEMBER_BYTES` before inflating it, inflates with libdeflate (which releases the
 GIL and never writes past the declared size) and checks the CRC. Whatever the bytes are, only `StampError` leaves
-`decode_stamp`.
+`decode_stamp`. The directory that ``np.savez_compressed`` always writes for a stamp is taken apart in one step; any
+other goes the long way.
 """
 
 import io
 import re
 import struct
+from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import deflate
@@ -24,7 +27,7 @@ MAX_MEMBERS = 64
 
 _END = struct.Struct("<4s4H2LH")
 _DIRECTORY = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
+_LOCAL = struct.Struct("<4s22x2H")
 _STORED, _DEFLATED, _ENCRYPTED = 0, 8, 0x1
 
 _MEMBER_OF_BAND = tuple(f"image_{band}.npy".encode() for band in BANDS)
@@ -40,6 +43,24 @@ def _npy_header(array: NDArray[np.float32]) -> bytes:
 
 
 _USUAL_HEADER = _npy_header(np.empty(_BAND_SHAPE, "<f4"))  # numpy writes exactly these 128 bytes before every good band
+_BAND_BYTES = STAMP_SIZE * STAMP_SIZE * 4
+_USUAL_SIZE = len(_USUAL_HEADER) + _BAND_BYTES
+
+# The usual directory, whole. Per entry magic, flags and method, CRC, packed size, size, lengths of name, extra field
+# and comment, header offset, name; then the end record. Skipped are versions, dates and attributes, which `_directory`
+# does not look at either. All but CRC, packed size and the two kinds of offset is the same in every usual stamp.
+_USUAL = struct.Struct("<" + "4s4x4s4x3L6s8xL11s" * len(BANDS) + "12s2L2s")
+_USUAL_CONSTANTS = itemgetter(*(8 * k + field for k in range(len(BANDS)) for field in (0, 1, 4, 5, 7)), 24, 25, 27)
+_USUAL_VALUES = (
+    *(
+        value
+        for name in _MEMBER_OF_BAND
+        for value in (b"PK\x01\x02", struct.pack("<2H", 0, _DEFLATED), _USUAL_SIZE, struct.pack("<3H", 11, 0, 0), name)
+    ),
+    b"PK\x05\x06" + struct.pack("<4H", 0, 0, len(BANDS), len(BANDS)),
+    _USUAL.size - _END.size,
+    bytes(2),
+)
 
 
 class StampError(ValueError):
@@ -72,22 +93,48 @@ def encode_stamp(image: NDArray[np.float32]) -> bytes:
 
 
 def decode_stamp(buffer: bytes | memoryview, out: NDArray[np.float32]) -> None:
-    """Unpack ``stamp_npz`` bytes into ``out``, a (3, 64, 64) float32 view, bit for bit as ``np.load`` would read them.
+    """Unpack ``stamp_npz`` bytes into ``out``, bit for bit as ``np.load`` would read them.
+
+    Args:
+        buffer: The bytes.
+        out: A (3, 64, 64) float32 array, contiguous.
 
     Raises:
         StampError: Whatever is wrong with the bytes. ``out`` is then partly written and must not be used.
     """
     view = memoryview(buffer)
-    members = _directory(view)
-    for i, name in enumerate(_MEMBER_OF_BAND):
-        member = members.get(name)
-        if member is None:
-            raise StampError("missing_band", f"no array {name.decode()[:-4]}; the npz holds {_listed(members)}")
+    pixels = out.data.cast("B")
+    end = 0
+    for name, member in zip(_MEMBER_OF_BAND, _usual_members(view) or _members_of_bands(view), strict=True):
         raw = _inflate(view, name, member)
-        if raw.startswith(_USUAL_HEADER) and len(raw) == len(_USUAL_HEADER) + out[i].nbytes:
-            out[i] = np.frombuffer(raw, "<f4", offset=len(_USUAL_HEADER)).reshape(_BAND_SHAPE)
+        start, end = end, end + _BAND_BYTES
+        if len(raw) == _USUAL_SIZE and raw.startswith(_USUAL_HEADER):
+            pixels[start:end] = memoryview(raw)[len(_USUAL_HEADER) :]  # little-endian, as every machine we run on
         else:
-            out[i] = _parse_npy(raw, name.decode())
+            pixels[start:end] = _parse_npy(raw, name.decode()).astype("<f4").tobytes()
+
+
+def _usual_members(view: memoryview) -> list[_Member] | None:
+    """Where the three bands lie, if the directory is the usual one to the byte; None for `_directory` to look."""
+    start = len(view) - _USUAL.size
+    if start < 0:
+        return None
+    fields = _USUAL.unpack_from(view, start)
+    if _USUAL_CONSTANTS(fields) != _USUAL_VALUES or fields[26] != start:
+        return None
+    return [
+        _Member(_DEFLATED, fields[k + 2], fields[k + 3], fields[k + 4], fields[k + 6])
+        for k in range(0, 8 * len(BANDS), 8)
+    ]
+
+
+def _members_of_bands(view: memoryview) -> Iterator[_Member]:
+    """Where the three bands lie by any directory."""
+    members = _directory(view)
+    for name in _MEMBER_OF_BAND:
+        if name not in members:
+            raise StampError("missing_band", f"no array {name.decode()[:-4]}; the npz holds {_listed(members)}")
+        yield members[name]
 
 
 def _directory(view: memoryview) -> dict[bytes, _Member]:
@@ -100,9 +147,11 @@ def _directory(view: memoryview) -> dict[bytes, _Member]:
     if count > MAX_MEMBERS:
         raise StampError("oversized", f"the npz declares {count} arrays; {MAX_MEMBERS} is the most that is read")
     members: dict[bytes, _Member] = {}
-    end = start + length
+    end = len(view) - _END.size
+    if start + length != end:
+        raise StampError("corrupt", "the zip directory is not where its end record says")
     for _ in range(count):
-        if start + _DIRECTORY.size > min(end, len(view)):
+        if start + _DIRECTORY.size > end:
             raise StampError("corrupt", "the zip directory runs past its end")
         entry = _DIRECTORY.unpack_from(view, start)
         magic, flags, method = entry[0], entry[3], entry[4]
@@ -121,31 +170,32 @@ def _directory(view: memoryview) -> dict[bytes, _Member]:
 
 def _inflate(view: memoryview, name: bytes, member: _Member) -> bytes | bytearray:
     """The bytes of one member, its size bounded before and its CRC checked after inflating."""
-    label = name.decode()
-    if member.size > MAX_MEMBER_BYTES:
+    method, crc, packed_size, size, start = member
+    if size > MAX_MEMBER_BYTES:
         raise StampError(
-            "oversized", f"{label} declares {member.size} bytes; {MAX_MEMBER_BYTES} is the most that is read"
+            "oversized", f"{name.decode()} declares {size} bytes; {MAX_MEMBER_BYTES} is the most that is read"
         )
-    start = member.header_offset
     if start + _LOCAL.size > len(view):
-        raise StampError("corrupt", f"{label} lies past the end of the npz")
-    local = _LOCAL.unpack_from(view, start)
-    start += _LOCAL.size + local[9] + local[10]
-    packed = view[start : start + member.packed_size]
-    if local[0] != b"PK\x03\x04" or len(packed) != member.packed_size:
-        raise StampError("corrupt", f"{label} is not where the zip directory says")
+        raise StampError("corrupt", f"{name.decode()} lies past the end of the npz")
+    magic, name_length, extra_length = _LOCAL.unpack_from(view, start)
+    start += _LOCAL.size + name_length
+    local_name = view[start - name_length : start]
+    start += extra_length
+    packed = view[start : start + packed_size]
+    if magic != b"PK\x03\x04" or local_name != name or len(packed) != packed_size:
+        raise StampError("corrupt", f"{name.decode()} is not where the zip directory says")
     raw: bytes | bytearray
-    if member.method == _DEFLATED:
+    if method == _DEFLATED:
         try:
-            raw = deflate.deflate_decompress(packed, member.size)
+            raw = deflate.deflate_decompress(packed, size)
         except deflate.DeflateError as error:
-            raise StampError("corrupt", f"{label} does not inflate to the {member.size} bytes it declares") from error
-    elif member.method == _STORED:
+            raise StampError("corrupt", f"{name.decode()} does not inflate to the {size} bytes it declares") from error
+    elif method == _STORED:
         raw = bytes(packed)
     else:
-        raise StampError("unknown_compression", f"{label} is packed by zip method {member.method}; npz uses 0 or 8")
-    if len(raw) != member.size or deflate.crc32(raw, 0) != member.crc:
-        raise StampError("corrupt", f"{label} fails its checksum")
+        raise StampError("unknown_compression", f"{name.decode()} is packed by zip method {method}; npz uses 0 or 8")
+    if len(raw) != size or deflate.crc32(raw, 0) != crc:
+        raise StampError("corrupt", f"{name.decode()} fails its checksum")
     return raw
 
 

@@ -8,15 +8,13 @@ from lightning import LightningDataModule
 from numpy.typing import NDArray
 
 from dark_halo_scope.stamps.cache import CacheOptions, FileCache
-from dark_halo_scope.stamps.codec import StampError
-from dark_halo_scope.stamps.contract import STAMP_SHAPE
-from dark_halo_scope.stamps.decoder import QUARANTINED
-from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.index import LeakChecks, StampIndex
+from dark_halo_scope.stamps.index_cache import cached_index
 from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
 from dark_halo_scope.stamps.plan import PlanError, Share
 from dark_halo_scope.stamps.prefetch import Prefetch, files_by_first_use
 from dark_halo_scope.stamps.quarantine import Quarantine
-from dark_halo_scope.stamps.reader import stamp_reader
+from dark_halo_scope.stamps.reader import read_stamps
 from dark_halo_scope.stamps.stream import StreamOptions
 
 
@@ -31,12 +29,14 @@ class StampDataModule(LightningDataModule):
         seed: Seed of the shuffle.
         num_threads: Decoding threads of each rank.
         prefetch_batches: Batches decoded ahead.
-        open_row_groups: Row groups that an epoch is shuffled over at a time; memory grows with it.
+        lanes: Row groups that an epoch is shuffled over at a time, by all ranks together; memory grows with it.
         max_nonfinite_fraction: Fraction of a band up to which non-finite pixels are filled with the sky.
         quarantine_limit: Largest fraction of unusable stamps in one pass over a split.
         on_split_leak: ``stop`` or ``drop``: see `StampIndex.build`.
+        leave_out: Which rows of train and val are not used: see `StampIndex.build`.
         region_column: Column that names the sky region.
         host_column: Column that names the host galaxy.
+        index_cache: Folder where the index is kept for the next run; None to build it anew.
         cache: Where copies of remote files are kept; None to keep none. Local files are never copied.
         index: The dataset at ``root`` where it is indexed already; else ``setup`` does it.
 
@@ -60,12 +60,14 @@ class StampDataModule(LightningDataModule):
         seed: int = 0,
         num_threads: int = 2,
         prefetch_batches: int = 2,
-        open_row_groups: int = 64,
+        lanes: int = 128,
         max_nonfinite_fraction: float = 0.01,
         quarantine_limit: float = 0.001,
         on_split_leak: str = "stop",
+        leave_out: str | None = None,
         region_column: str = "region_id",
         host_column: str = "host_id",
+        index_cache: str | None = None,
         cache: CacheOptions | None = None,
         index: StampIndex | None = None,
     ) -> None:
@@ -75,17 +77,14 @@ class StampDataModule(LightningDataModule):
         self._batch_size = batch_size
         self._eval_batch_size = eval_batch_size
         self._seed = seed
-        self._options = StreamOptions(num_threads, prefetch_batches, open_row_groups, max_nonfinite_fraction)
+        self._options = StreamOptions(num_threads, prefetch_batches, lanes, max_nonfinite_fraction)
         self._quarantine_limit = quarantine_limit
+        self._index_cache = index_cache
         self._cache_options = cache
         self._prefetch: Prefetch | None = None
         if index is not None:
             self.index = index
-        self._leak_checks = {
-            "on_split_leak": on_split_leak,
-            "region_column": region_column,
-            "host_column": host_column,
-        }
+        self._leak_checks = LeakChecks(region_column, host_column, on_split_leak, leave_out)
 
     @property
     def fingerprint(self) -> str:
@@ -111,11 +110,11 @@ class StampDataModule(LightningDataModule):
 
     def _set_up(self) -> None:
         if not hasattr(self, "index"):
-            self.index = StampIndex.build(self._root, **self._leak_checks)
+            self.index = cached_index(self._root, self._index_cache, self._leak_checks)
         if self._cache_options and not self.index.files.is_local:
             self.cache = FileCache(self._cache_options)
             self.index = replace(self.index, files=replace(self.index.files, cache=self.cache))
-            order = files_by_first_use(self.index, seed=self._seed, open_row_groups=self._options.open_row_groups)
+            order = files_by_first_use(self.index, seed=self._seed, lanes=self._options.lanes)
             files = self.index.files
             self._prefetch = Prefetch(self.cache, [files.remote(number) for number in order], files.retry)
         self.quarantine = Quarantine(
@@ -158,18 +157,7 @@ class StampDataModule(LightningDataModule):
         Raises:
             StampError: When one of them cannot be decoded.
         """
-        images = np.empty((len(rows), *STAMP_SHAPE), np.float32)
-        reader = stamp_reader(
-            self.index, open_row_groups=1, max_nonfinite_fraction=self._options.max_nonfinite_fraction
-        )
-        order = np.argsort(rows)  # so that each row group is read once
-        decoded = np.empty_like(images)
-        for fault in reader.decode(np.asarray(rows)[order], decoded):
-            if fault.action == QUARANTINED:
-                file, row = self.index.locate(fault.row)
-                raise StampError(fault.reason, f"{file}, row {row}: {fault.message}")
-        images[order] = decoded
-        return images
+        return read_stamps(self.index, rows, self._options.max_nonfinite_fraction)
 
     def _eval_loader(self, split: str) -> EvalLoader:
         share = self._share(self._eval_batch_size)

@@ -1,11 +1,14 @@
 """Rows of a dataset to pixels, and a note of every row that would not decode cleanly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dark_halo_scope.stamps.codec import StampError, decode_stamp
+from dark_halo_scope.stamps.contract import STAMP_SHAPE
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.repair import fill_nonfinite
 from dark_halo_scope.stamps.row_groups import RowGroups
@@ -24,12 +27,35 @@ class Fault:
 
 
 class StampDecoder:
-    """Decodes rows of ``index`` out of at most ``open_row_groups`` row groups held open; safe to call from threads."""
+    """Decodes rows of a raw dataset; safe to call from threads.
 
-    def __init__(self, index: StampIndex, *, open_row_groups: int, max_nonfinite_fraction: float) -> None:
+    Args:
+        index: The dataset.
+        open_row_groups: Row groups to keep open.
+        max_nonfinite_fraction: Fraction of a band up to which non-finite pixels are filled with the sky.
+        rows_at_a_time: See `RowGroups`.
+
+    Attributes:
+        fields: ``image``, float32 in nanomaggies.
+    """
+
+    fields: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"image": (STAMP_SHAPE, np.dtype(np.float32))}
+
+    def __init__(
+        self,
+        index: StampIndex,
+        *,
+        open_row_groups: int,
+        max_nonfinite_fraction: float,
+        rows_at_a_time: int | None = None,
+    ) -> None:
         self._index = index
-        self._groups = RowGroups(index, open_row_groups)
+        self._groups = RowGroups(index, open_row_groups, rows_at_a_time)
         self._max_nonfinite_fraction = max_nonfinite_fraction
+
+    def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> list[Fault]:
+        """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; give the faults: see `decode`."""
+        return self.decode(rows, out["image"])
 
     def decode(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> list[Fault]:
         """Write the pixels of ``rows`` (b,) to ``out`` (b, 3, 64, 64), in nanomaggies, all finite.

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
-from dark_halo_scope.files import write_json
+from dark_halo_scope.files import write_at, write_json
 from dark_halo_scope.stamps.cache import FileCache, RemoteFile
 from dark_halo_scope.stamps.remote import RemoteReadError, RetryingFile, RetryPolicy
 
@@ -128,9 +128,7 @@ class Downloader:
             chunk = memoryview(source.read_buffer(_CHUNK))
             sha256.update(chunk)
             md5.update(chunk)
-            while chunk:
-                n_written = os.pwrite(descriptor, chunk, position)
-                position, chunk = position + n_written, chunk[n_written:]
+            write_at(descriptor, chunk, position)
         return _Digest(sha256.hexdigest(), md5.hexdigest(), source.etag)
 
     def _pause(self, seconds: float) -> None:

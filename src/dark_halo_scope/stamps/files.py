@@ -1,5 +1,6 @@
 """Where the parquet files of a dataset lie, locally or on S3, and how one is opened."""
 
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -100,6 +101,17 @@ class StampFiles:
         if self.is_local:
             return pa.memory_map(self.paths[number])
         return pa.PythonFile(self._counted(number), mode="r")
+
+    def map(self, number: int) -> mmap.mmap | None:
+        """File ``number`` mapped into memory, itself or its copy in the cache; None if it is on no disk here."""
+        path = Path(self.paths[number]) if self.is_local else None
+        if self.cache and (path := self.cache.find(self.remote(number))):
+            self.cache.counts.add("hits")
+            self.cache.counts.add("bytes_from_cache", self.sizes[number])
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def remote(self, number: int) -> RemoteFile:
         """File ``number`` as the cache knows it."""

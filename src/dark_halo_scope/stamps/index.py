@@ -1,7 +1,8 @@
 """The index of a dataset: which rows there are, in which file and row group, of which split and class.
 
-Built once per run from footers and a handful of metadata columns; no pixel is read. A row is known by its global row
-number, its position in the files sorted by name. The index keeps three bytes a row, plus a little a row group.
+Built from footers and a handful of metadata columns, without a pixel, and kept for the next run by `index_cache`. A row
+is known by its global row number, its position in the files sorted by name. The index keeps three bytes a row, plus a
+little a row group.
 """
 
 import hashlib
@@ -15,18 +16,36 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dark_halo_scope.stamps import contract, leaks
+from dark_halo_scope.stamps.condition import Condition
 from dark_halo_scope.stamps.contract import CLASSES, PIXEL_COLUMNS, SPLITS, ContractError
 from dark_halo_scope.stamps.files import StampFiles
+from dark_halo_scope.stamps.leave_out import leave_out
 from dark_halo_scope.stamps.scan import FileScan, scan_file
+from dark_halo_scope.stamps.split_rows import SplitRows
 from dark_halo_scope.stamps.store.manifest import StoreManifest
 
 log = logging.getLogger(__name__)
 
-EXCLUSIONS = ("cutout_not_ok", "region_in_two_splits", "host_in_two_splits")  # why a whole row is left out, by code - 1
+# why a whole row is left out, by code - 1
+EXCLUSIONS = ("cutout_not_ok", "region_in_two_splits", "host_in_two_splits", "left_out_on_request")
 LEAK_POLICIES = ("stop", "drop")
 _SCAN_THREADS = 8
 
 Counts = dict[str, dict[str, dict[str, int]]]  # reason -> split -> class -> rows
+
+
+@dataclass(frozen=True)
+class LeakChecks:
+    """What must not lie in two splits, what is done if it does, and what is left out: see `StampIndex.build`."""
+
+    region_column: str = "region_id"
+    host_column: str = "host_id"
+    on_split_leak: str = "stop"
+    leave_out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_split_leak not in LEAK_POLICIES:
+            raise ValueError(f"data.on_split_leak={self.on_split_leak!r} is unknown; use {' or '.join(LEAK_POLICIES)}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,7 @@ class StampIndex:
             change when the dataset moves; a change of pixels shows by the sizes in the footers.
         id_columns: Columns that say which stamp, region and host a row is, as far as the dataset has them.
         store: The manifest, where the dataset is a training store; None for a raw dataset.
+        notes: What a user should know of the dataset, for the log.
     """
 
     files: StampFiles
@@ -57,6 +77,7 @@ class StampIndex:
     fingerprint: str
     id_columns: tuple[str, ...]
     store: StoreManifest | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -66,6 +87,7 @@ class StampIndex:
         region_column: str = "region_id",
         host_column: str = "host_id",
         on_split_leak: str = "stop",
+        leave_out: str | None = None,
     ) -> "StampIndex":
         """Read the footers and metadata of the dataset at ``root`` and hold it to the contract.
 
@@ -75,29 +97,42 @@ class StampIndex:
             host_column: Column that names the host galaxy; hosts go unchecked where a file lacks it, with a warning.
             on_split_leak: ``stop`` refuses a region or host that lies in two splits; ``drop`` keeps its rows in the
                 first of train, val, test that holds it and leaves the others out.
+            leave_out: A `Condition`; rows of train and val for which it holds are not used.
 
         Raises:
             ContractError: At the first breach of contract.
+            ConditionError: When the condition cannot be read, or does not fit the columns.
         """
-        if on_split_leak not in LEAK_POLICIES:
-            raise ValueError(f"data.on_split_leak={on_split_leak!r} is unknown; use {' or '.join(LEAK_POLICIES)}")
         files = StampFiles.find(root)
-        store = StoreManifest.find(files)
+        checks = LeakChecks(region_column, host_column, on_split_leak, leave_out)
+        index = cls.scan(files, StoreManifest.find(files), checks)
+        index.log_notes()
+        return index
+
+    @classmethod
+    def scan(cls, files: StampFiles, store: StoreManifest | None, checks: "LeakChecks") -> "StampIndex":
+        """As `build`, of files that are listed already; nothing is logged."""
+        condition = Condition.parse(checks.leave_out) if checks.leave_out is not None else None
+        columns = (checks.region_column, checks.host_column)
 
         def scan(number: int) -> FileScan:
-            return scan_file(files, number, region_column, host_column, of_store=store is not None)
+            return scan_file(files, number, *columns, condition, of_store=store is not None)
 
         with ThreadPoolExecutor(_SCAN_THREADS) as pool:
             scans = list(pool.map(scan, range(len(files.names))))
         label = np.concatenate([s.label for s in scans])
         split = np.concatenate([s.split for s in scans])
         exclusion = np.where(np.concatenate([s.ok for s in scans]), 0, 1).astype(np.int8)
-        _exclude_leaks(root, region_column, [s.region for s in scans], split, exclusion, 2, on_split_leak)
+        root, policy = files.root, checks.on_split_leak
+        notes = [_exclude_leaks(root, checks.region_column, [s.region for s in scans], split, exclusion, 2, policy)]
         hosts = [s.host for s in scans if s.host is not None]
         if len(hosts) == len(scans):
-            _exclude_leaks(root, host_column, hosts, split, exclusion, 3, on_split_leak)
+            notes.append(_exclude_leaks(root, checks.host_column, hosts, split, exclusion, 3, policy))
         else:
-            log.warning("%s: no column %s in every file: hosts in two splits would go unseen", root, host_column)
+            notes.append(f"{root}: no column {checks.host_column} in every file: hosts in two splits would go unseen")
+        if condition:
+            meets = np.concatenate([s.meets for s in scans if s.meets is not None])
+            notes.append(leave_out(root, condition.text, meets, label, split, exclusion, 4))
         digest = hashlib.sha256(b"".join(s.digest for s in scans) + exclusion.tobytes())
         index = cls(
             files=files,
@@ -108,11 +143,17 @@ class StampIndex:
             split=split,
             exclusion=exclusion,
             fingerprint=digest.hexdigest(),
-            id_columns=_id_columns(files, region_column, host_column),
+            id_columns=_id_columns(files, checks.region_column, checks.host_column),
             store=store,
+            notes=tuple(filter(None, notes)),
         )
         contract.check_classes(index._counts(exclusion == 0), root)
         return index
+
+    def log_notes(self) -> None:
+        """Say what a user should know."""
+        for note in self.notes:
+            log.warning("%s", note)
 
     @property
     def n_rows(self) -> int:
@@ -121,7 +162,11 @@ class StampIndex:
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Global row numbers of the rows of a split that are in use, ascending."""
-        return np.flatnonzero((self.split == SPLITS.index(split)) & (self.exclusion == 0))
+        return np.flatnonzero(self._in_use(split))
+
+    def split_rows(self, split: str) -> SplitRows:
+        """The same rows by their place among them."""
+        return SplitRows(self._in_use(split), self.group_starts)
 
     def class_counts(self, split: str) -> dict[str, int]:
         """Rows in use by class, ``{"control": ..., "lens": ...}``."""
@@ -173,6 +218,9 @@ class StampIndex:
         table = file.read_row_groups((groups - self.file_groups[number]).tolist(), columns=names)
         return table.take(offset + rows - self.group_starts[group_of_row])
 
+    def _in_use(self, split: str) -> NDArray[np.bool_]:
+        return (self.split == SPLITS.index(split)) & (self.exclusion == 0)
+
     def _counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Rows (splits, classes) among the ``chosen``."""
         cells = self.split[chosen].astype(np.int64) * len(CLASSES) + self.label[chosen]
@@ -187,8 +235,8 @@ def _exclude_leaks(
     exclusion: NDArray[np.int8],
     code: int,
     policy: str,
-) -> None:
-    """Mark in ``exclusion`` the rows whose region or host lies in an earlier split too, or refuse them."""
+) -> str | None:
+    """Mark in ``exclusion`` the rows whose region or host lies in an earlier split too, and say so; or refuse them."""
     if len({array.type for array in keys}) > 1:
         raise ContractError(
             f"{root}: column {column} is an integer in some files and a string in others; write it alike"
@@ -196,7 +244,7 @@ def _exclude_leaks(
     used = exclusion == 0
     misplaced = leaks.misplaced_rows(keys, split, used)
     if not misplaced.any():
-        return
+        return None
     what = leaks.describe(keys, split, used, misplaced)
     if policy == "stop":
         raise ContractError(
@@ -204,8 +252,8 @@ def _exclude_leaks(
             "test would measure memory; give each to one split, or set data.on_split_leak=drop to keep it in the "
             "first of train, val, test and leave the other rows out"
         )
-    log.warning("%s: left out %d rows whose %s lies in an earlier split too (%s)", root, misplaced.sum(), column, what)
     exclusion[misplaced] = code
+    return f"{root}: left out {misplaced.sum()} rows whose {column} lies in an earlier split too ({what})"
 
 
 def _id_columns(files: StampFiles, region_column: str, host_column: str) -> tuple[str, ...]:

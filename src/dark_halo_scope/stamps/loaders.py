@@ -3,19 +3,22 @@
 The number of batches is the same on every rank and never changes: rows that cannot be used only make a batch shorter.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 
 from dark_halo_scope.stamps import plan
 from dark_halo_scope.stamps.index import StampIndex
-from dark_halo_scope.stamps.plan import Share
+from dark_halo_scope.stamps.plan import EvalBatches, FullShuffle, Share, TrainBatches
 from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.reader import StampReader, stamp_reader
 from dark_halo_scope.stamps.stream import Batch, StreamOptions, stream_batches
+
+_ROWS_AT_A_TIME = 32  # of a lane: 1.5 MB of npz, of which two pieces are held
 
 
 class EvalLoader:
-    """Every stamp of a split exactly once, in file order (`plan.eval_batches`); batches as `stream_batches` gives."""
+    """Every stamp of a split exactly once, in file order (`plan.EvalBatches`); batches as `stream_batches` gives."""
 
     def __init__(
         self, index: StampIndex, split: str, quarantine: Quarantine, share: Share, options: StreamOptions
@@ -23,8 +26,11 @@ class EvalLoader:
         self._index = index
         self._split = split
         self._quarantine = quarantine
-        self._options = replace(options, open_row_groups=1)  # nothing is shuffled
-        self._batches = plan.eval_batches(index.rows(split), share)
+        self._options = options
+        rows = index.split_rows(split)
+        self._batches = EvalBatches(rows, share)
+        groups_per_batch = len(rows.groups) / share.world / len(self._batches)
+        self._open_row_groups = math.ceil((options.prefetch_batches + 1) * groups_per_batch) + 2
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -32,7 +38,12 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the first on; nothing is read before it is asked for."""
-        return stream_batches(self._index, self._split, self._batches, 0, self._quarantine, self._options)
+        reader = stamp_reader(
+            self._index,
+            open_row_groups=self._open_row_groups,
+            max_nonfinite_fraction=self._options.max_nonfinite_fraction,
+        )
+        return stream_batches(self._index, self._split, self._batches, 0, reader, self._quarantine, self._options)
 
 
 class TrainLoader:
@@ -70,8 +81,8 @@ class TrainLoader:
         self._options = options
         self._seed = seed
         self._reshuffle = reshuffle
-        self._rows = index.rows(split)
-        self._length = len(plan.train_batches(self._rows, share))
+        self._rows = index.split_rows(split)
+        self._length = plan.train_steps(len(self._rows), share)
         self._epoch = 0
         self._next_batch = 0
         self._position_is_loaded = False
@@ -105,15 +116,30 @@ class TrainLoader:
             self._next_batch = 0
         self._position_is_loaded = False
         order = plan.epoch_order(
-            self._rows,
-            self._index.group_starts,
-            seed=self._seed,
-            epoch=self._epoch if self._reshuffle else 0,
-            open_row_groups=self._options.open_row_groups,
+            self._rows, seed=self._seed, epoch=self._epoch if self._reshuffle else 0, lanes=self._options.lanes
         )
-        batches = plan.train_batches(order, self._share)
-        stream = stream_batches(self._index, self._split, batches, self._next_batch, self._quarantine, self._options)
+        batches = TrainBatches(len(self._rows), order, self._share)
+        stream = stream_batches(
+            self._index,
+            self._split,
+            batches,
+            self._next_batch,
+            self._reader(whole=isinstance(order, FullShuffle)),
+            self._quarantine,
+            self._options,
+        )
         with closing(stream):
             for batch in stream:
                 self._next_batch += 1
                 yield batch
+
+    def _reader(self, *, whole: bool) -> StampReader:
+        """What reads whole row groups and keeps them all, or this rank's lanes piece by piece."""
+        lanes = math.ceil(self._options.lanes / self._share.world)
+        # A lane's last row group stays open for a while after the lane went on to the next.
+        return stamp_reader(
+            self._index,
+            open_row_groups=len(self._rows.groups) if whole else lanes + lanes // 8 + 4,
+            max_nonfinite_fraction=self._options.max_nonfinite_fraction,
+            rows_at_a_time=None if whole else _ROWS_AT_A_TIME,
+        )

@@ -115,11 +115,9 @@ class Prefetch:
             )
 
 
-def files_by_first_use(index: StampIndex, *, seed: int, open_row_groups: int) -> list[int]:
+def files_by_first_use(index: StampIndex, *, seed: int, lanes: int) -> list[int]:
     """File numbers in the order in which the first epoch of training needs them, then the others."""
-    rows = index.rows("train")
-    order = plan.epoch_order(rows, index.group_starts, seed=seed, epoch=0, open_row_groups=open_row_groups)
-    file_of_row = np.searchsorted(index.file_starts, order, "right") - 1
-    used, first_use = np.unique(file_of_row, return_index=True)
+    groups = plan.epoch_order(index.split_rows("train"), seed=seed, epoch=0, lanes=lanes).groups_by_first_use()
+    used, first_use = np.unique(np.searchsorted(index.file_groups, groups, "right") - 1, return_index=True)
     others = np.setdiff1d(np.arange(len(index.files.names)), used)
     return [*used[np.argsort(first_use)].tolist(), *others.tolist()]

@@ -1,5 +1,7 @@
 """Pixels that are NaN or infinite: a few are filled with the sky, more make the stamp unusable."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,7 @@ def fill_nonfinite(image: NDArray[np.float32], max_fraction: float) -> int:
     Raises:
         StampError: With reason ``nonfinite`` when a band has more bad pixels than that.
     """
-    if np.isfinite(image.sum()):  # any NaN or inf reaches the sum; the sum of finite pixels may still overflow
+    if math.isfinite(np.add.reduce(image, axis=None)):  # NaN and inf reach the sum; that of finite pixels may overflow
         return 0
     finite = np.isfinite(image)
     n_bad = np.count_nonzero(~finite, axis=(1, 2))

@@ -8,8 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dark_halo_scope.stamps import contract, leaks
+from dark_halo_scope.stamps.condition import Condition
 from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.files import StampFiles
+from dark_halo_scope.stamps.leave_out import columns_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class FileScan:
         ok: Whether ``cutout_ok`` is 1; (n,).
         region: Names of the sky regions; (n,).
         host: Names of the host galaxies (n,), if the file has them.
+        meets: Whether it meets the condition asked for (n,), if there is one.
         digest: sha256 of the file's name, size, footer and the columns above.
     """
 
@@ -32,11 +35,18 @@ class FileScan:
     ok: NDArray[np.bool_]
     region: pa.Array
     host: pa.Array | None
+    meets: NDArray[np.bool_] | None
     digest: bytes
 
 
 def scan_file(
-    files: StampFiles, number: int, region_column: str, host_column: str, *, of_store: bool = False
+    files: StampFiles,
+    number: int,
+    region_column: str,
+    host_column: str,
+    condition: Condition | None = None,
+    *,
+    of_store: bool = False,
 ) -> FileScan:
     """Check file ``number`` (of a training store, if ``of_store``) and read what the index takes from it.
 
@@ -49,8 +59,12 @@ def scan_file(
     contract.check_region_column(file.schema_arrow, name, region_column)
     wanted = ["lens_model", "region_split", "cutout_ok", "theta_e_arcsec", region_column]
     has_host = host_column in file.schema_arrow.names
+    if has_host:
+        wanted.append(host_column)
+    if condition:
+        wanted += columns_of(condition, file.schema_arrow, name)
     try:
-        table = file.read(columns=[*wanted, host_column] if has_host else wanted, use_threads=False)
+        table = file.read(columns=list(dict.fromkeys(wanted)), use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise ContractError(f"{name} cannot be read ({error}); it is damaged: copy it again from its source") from error
     label = contract.labels(table["lens_model"], name)
@@ -58,7 +72,7 @@ def scan_file(
     contract.check_einstein_radius(table["theta_e_arcsec"], label, ok, name)
     split = contract.splits(table["region_split"], name)
     digest = hashlib.sha256(f"{name}\0{files.sizes[number]}\0".encode())
-    for part in (_footer(files, number), label.tobytes(), split.tobytes(), ok.tobytes()):
+    for part in (footer(files, number), label.tobytes(), split.tobytes(), ok.tobytes()):
         digest.update(part)
     return FileScan(
         group_rows=[file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)],
@@ -67,11 +81,12 @@ def scan_file(
         ok=ok,
         region=leaks.key_column(table[region_column], region_column, name),
         host=leaks.key_column(table[host_column], host_column, name) if has_host else None,
+        meets=condition.holds(table) if condition else None,
         digest=digest.digest(),
     )
 
 
-def _footer(files: StampFiles, number: int) -> bytes:
+def footer(files: StampFiles, number: int) -> bytes:
     """The bytes of a parquet footer: schema, and sizes and statistics of every column chunk."""
     with files.source(number) as source:
         size = source.size()

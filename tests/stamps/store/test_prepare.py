@@ -1,9 +1,12 @@
 import json
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +196,44 @@ def test_it_does_not_begin_without_the_room(raw, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("store"))
 
 
+@contextmanager
+def files_end_at(n_bytes: int) -> Iterator[None]:
+    """The kernel refuses to let a file grow on, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_fills_up_is_named_and_what_is_done_is_kept(raw, tmp_path):
+    whole = content(make(raw, tmp_path / "whole", precision="float32"))
+    room_for_a_chunk = 16 * 49152  # the largest shard has as many stamps, and their metadata
+    for n_bytes, done, begun in ((room_for_a_chunk // 2, 0, "chunk-*.pixels"), (room_for_a_chunk, 6, "*.parquet")):
+        told = r"the disk of .*partial is full \(.*File too large.*make room and give the command again"
+        with files_end_at(n_bytes), pytest.raises(StoreError, match=told):
+            make(raw, tmp_path / "store", precision="float32")
+        assert not (tmp_path / "store").exists()
+        (folder,) = tmp_path.glob(".store.*.partial")
+        finished = identity(list(folder.glob("_work/chunk-*.arrow")))
+        assert len(finished) == done
+        assert list(folder.rglob(begun))
+    make(raw, tmp_path / "store", precision="float32")
+    assert content(tmp_path / "store") == whole
+
+
+def test_an_unfinished_store_of_other_settings_is_named(tmp_path, caplog):
+    raw = write_dataset(tmp_path / "raw", change=faulty)
+    with pytest.raises(QuarantineLimitError):
+        make(raw, tmp_path / "store")
+    (other,) = tmp_path.glob(".store.*.partial")
+    assert str(other) not in caplog.text
+    make(raw, tmp_path / "store", seed=1, quarantine_limit=0.1)
+    assert f"{other} (0.0" in caplog.text
+    assert other.exists()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -209,12 +250,20 @@ def test_impossible_options_are_refused(wrong):
 
 
 def killed_when(arguments: list[str], folder: Path, pattern: str, count: int) -> list[Path]:
-    """Run ``halo prepare``, kill -9 it once ``count`` files of ``pattern`` are there, and give them."""
+    """Run ``halo prepare``, kill -9 it once ``count`` files of ``pattern`` are there, and give them.
+
+    What it had not finished is turned into rubbish, as a power cut may do; whoever goes on must not use it.
+    """
     process = subprocess.Popen([*HALO, "prepare", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(folder.glob(pattern))) < count:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    (partial,) = folder.glob(".store.*.partial")
+    chunks = (path for path in partial.glob("_work/chunk-*.pixels") if not path.with_suffix(".arrow").exists())
+    shards = (path for path in partial.glob("*.parquet") if not (partial / "_work" / f"{path.name}.json").exists())
+    for path in (*chunks, *shards, *partial.rglob("*.unfinished")):
+        path.write_bytes(b"rubbish")
     return list(folder.glob(pattern))
 
 
@@ -222,6 +271,7 @@ def test_killed_while_reading_and_while_writing_it_ends_in_the_same_store(tmp_pa
     raw = write_dataset(tmp_path / "raw", n_train=120, n_val=20, n_test=20, n_files=4)
     arguments = [str(raw), str(tmp_path / "store"), "shard_stamps=5", "row_group_stamps=2"]
     chunks = killed_when(arguments, tmp_path, ".store.*.partial/_work/chunk-*.arrow", 4)
+    assert 4 <= len(chunks) < 20
     first = identity(chunks)
     killed_when(arguments, tmp_path, ".store.*.partial/_work/*.parquet.json", 8)
     assert identity(chunks) == first

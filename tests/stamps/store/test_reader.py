@@ -14,14 +14,12 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
 from dark_halo_scope.stamps.plan import Share
 from dark_halo_scope.stamps.quarantine import Quarantine
-from dark_halo_scope.stamps.store.layout import pixel_offsets
+from dark_halo_scope.stamps.store.layout import BATCH_STATISTICS, plain_groups
 from dark_halo_scope.stamps.store.options import StoreOptions
 from dark_halo_scope.stamps.store.prepare import prepare
 from dark_halo_scope.stamps.store.reader import StoreReader
 from dark_halo_scope.stamps.stream import StreamOptions
 from tests.stamps.datasets import SCHEMA, spoil, stamp_image, write_dataset
-
-WIDTH = {"float32": 49152, "float16": 24576}
 
 
 def make(raw: Path, out: Path, **changes) -> StampIndex:
@@ -46,10 +44,21 @@ def stamps_of(index: StampIndex, rows: np.ndarray) -> np.ndarray:
     return np.stack([stamp_image(n, n % 2 == 1) for n in numbers])
 
 
-def read(index: StampIndex, rows: np.ndarray) -> np.ndarray:
-    out = np.full((len(rows), 3, 64, 64), np.nan, np.float32)
-    assert StoreReader(index, open_row_groups=2).decode(rows, out) == []
+def read(index: StampIndex, rows: np.ndarray, open_row_groups: int = 2) -> dict[str, np.ndarray]:
+    reader = StoreReader(index, open_row_groups=open_row_groups)
+    out = {name: np.ones((len(rows), *shape), dtype) for name, (shape, dtype) in reader.fields.items()}
+    assert reader.read(rows, out) == []
     return out
+
+
+def nanomaggies(fields: dict[str, np.ndarray]) -> np.ndarray:
+    exponent = fields.get("exponent", np.zeros(len(fields["image"]), np.int8)).astype(np.int32)
+    return np.ldexp(fields["image"].astype(np.float32), exponent[:, None, None, None])
+
+
+def maps_of(index: StampIndex) -> int:
+    """Files of a store that this process has mapped."""
+    return sum(index.files.root in line for line in Path("/proc/self/maps").read_text().splitlines())
 
 
 @settings(max_examples=8, deadline=None)
@@ -68,14 +77,30 @@ def test_any_layout_gives_every_stamp_back(n_train, n_files, row_group_size, sha
         sizes = {"shard_stamps": shard_stamps, "row_group_stamps": row_group_stamps}
         index = make(raw, Path(folder) / "store", precision=precision, **sizes)
         rows = np.random.default_rng(0).permutation(index.n_rows)
-        images, expected = read(index, rows), stamps_of(index, rows)
+        fields, expected = read(index, rows), stamps_of(index, rows)
+        images = nanomaggies(fields)
         if precision == "float32":
             np.testing.assert_array_equal(images.view(np.uint32), expected.view(np.uint32))
         else:
             np.testing.assert_allclose(images, expected, rtol=2**-11, atol=1e-9)
+        columns = index.metadata(rows)
+        for name in BATCH_STATISTICS:
+            stored = np.stack([columns[f"stamp_{name}_{band}"].to_numpy() for band in "grz"], axis=1)
+            np.testing.assert_array_equal(fields[name], stored)
+        if precision == "float16":
+            np.testing.assert_array_equal(fields["exponent"], columns["stamp_exponent"].to_numpy())
         for number, name in enumerate(index.files.names):
-            footer = index.files.parquet(number).metadata
-            assert pixel_offsets(footer, WIDTH[precision]) is not None, name
+            assert plain_groups(index.files.parquet(number).metadata, precision) is not None, name
+
+
+def test_a_file_is_mapped_while_one_of_its_row_groups_is_in_use(float32):
+    reader = StoreReader(float32, open_row_groups=2)
+    out = {name: np.empty((1, *shape), dtype) for name, (shape, dtype) in reader.fields.items()}
+    for row in np.random.default_rng(0).permutation(float32.n_rows):
+        reader.read(np.array([row]), out)
+        assert 1 <= maps_of(float32) <= 2
+    del reader
+    assert maps_of(float32) == 0
 
 
 def test_labels_splits_and_metadata_are_those_of_the_raw_rows(raw, float32):
@@ -110,17 +135,21 @@ def test_a_store_written_anew_by_another_program_is_read_as_parquet(raw, tmp_pat
     index = make(raw, tmp_path / "store", precision="float16")
     rows = np.arange(0, index.n_rows, 3)
     expected = read(index, rows)
-    width = WIDTH["float16"]
     for number, path in enumerate(index.files.paths):
         pq.write_table(pq.read_table(path), path, row_group_size=8, **how)
-        assert pixel_offsets(index.files.parquet(number).metadata, width) is None
-    np.testing.assert_array_equal(read(index, rows), expected)
+        assert plain_groups(index.files.parquet(number).metadata, "float16") is None
+    for name, values in read(index, rows).items():
+        np.testing.assert_array_equal(values, expected[name])
 
 
-def test_pixels_that_may_be_null_are_not_taken_for_an_array(tmp_path):
-    values = pa.array([b"x" * 24576] * 3, pa.binary(24576))
-    pq.write_table(pa.table({"stamp_pixels": values}), tmp_path / "a", compression="none", use_dictionary=False)
-    assert pixel_offsets(pq.read_metadata(tmp_path / "a"), 24576) is None
+def test_columns_that_may_be_null_are_not_taken_for_arrays(raw, tmp_path):
+    index = make(raw, tmp_path / "store", precision="float16")
+    table = pq.read_table(index.files.paths[0])
+    nullable = pa.schema([field.with_nullable(True) for field in table.schema])
+    settings = {"compression": "none", "use_dictionary": False, "write_statistics": False, "row_group_size": 8}
+    for schema, is_plain in ((table.schema, True), (nullable, False)):
+        pq.write_table(table.cast(schema), tmp_path / "anew.parquet", **settings)
+        assert (plain_groups(pq.read_metadata(tmp_path / "anew.parquet"), "float16") is not None) == is_plain
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "left over"])
@@ -141,7 +170,7 @@ def test_a_store_that_is_not_whole_is_refused(raw, tmp_path, damage):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda text: text.replace('"format_version": 1', '"format_version": 9'), "of format 9"),
+        (lambda text: text.replace('"format_version": 2', '"format_version": 9'), "of format 9"),
         (lambda text: "[]", "no manifest"),
     ],
 )

@@ -9,7 +9,7 @@ from dark_halo_scope.stamps.files import StampFiles
 
 MANIFEST = "store.json"
 FORMAT = "dark halo scope training store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ where it was, and ends in the same bytes as one that was not.
 """
 
 import errno
-import fcntl
+import glob
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dark_halo_scope.files import sha256, write_atomically, write_json
+from dark_halo_scope.files import WriteError, sha256, write_atomically, write_json
+from dark_halo_scope.jobs import Advance, on_all_cores, only_process, stamps_bar
 from dark_halo_scope.stamps.contract import CLASSES, SPLITS
 from dark_halo_scope.stamps.decoder import QUARANTINED
 from dark_halo_scope.stamps.index import StampIndex
@@ -24,11 +23,11 @@ from dark_halo_scope.stamps.store import layout, precision
 from dark_halo_scope.stamps.store.gather import Gather
 from dark_halo_scope.stamps.store.manifest import MANIFEST, StoreManifest
 from dark_halo_scope.stamps.store.options import StoreError, StoreOptions
-from dark_halo_scope.stamps.store.progress import Advance, on_all_cores, stamps_bar
 from dark_halo_scope.stamps.store.scatter import Scatter
 from dark_halo_scope.stamps.store.shuffle import plan_shuffle
 
 QUARANTINE_FILE = "quarantine.jsonl"
+_DISK_TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _METADATA_BYTES = 1_000  # of a stamp, generously: seen 250 with 40 columns
 
 log = logging.getLogger(__name__)
@@ -56,21 +55,23 @@ def prepare(raw: str, out: Path, options: StoreOptions, *, progress: bool = True
         raise StoreError(f"{out} lies in the raw dataset, whose data its files would become; name a folder beside it")
     digest = options.digest(index.fingerprint)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _only_process(out.with_name(f".{out.name}.lock")):
+    with only_process(out.with_name(f".{out.name}.lock")):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             return _finished(out, digest)
         folder = out.with_name(f".{out.name}.{digest[:16]}.partial")
         work = folder / "_work"
+        _name_leftovers(out, folder)
         try:
             work.mkdir(parents=True, exist_ok=True)
             if not (folder / MANIFEST).exists():
                 _build(index, options, folder, work, progress)
             shutil.rmtree(work)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except (OSError, WriteError) as error:
+            if isinstance(error, OSError) and error.errno not in _DISK_TAKES_NO_MORE:
                 raise
             raise StoreError(
-                f"the disk of {folder} is full; what is finished stays there: make room and give the command again"
+                f"the disk of {folder} is full ({error}); what is finished stays there: make room and give the command "
+                "again, which goes on from there"
             ) from error
         folder.replace(out)
     return read_manifest(out)
@@ -89,20 +90,25 @@ def read_manifest(store: Path) -> StoreManifest:
     return StoreManifest.from_bytes(path.read_bytes(), str(path))
 
 
-@contextmanager
-def _only_process(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system lifts when the process ends in whatever way."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _finished(out: Path, digest: str) -> StoreManifest:
     if out.is_dir() and (out / MANIFEST).is_file() and (manifest := read_manifest(out)).digest == digest:
         return manifest
     raise StoreError(
         f"{out} holds other files, or a store of other data or other settings; name another folder, or remove it"
     )
+
+
+def _name_leftovers(out: Path, folder: Path) -> None:
+    """Warn of unfinished stores beside ``folder``: of other data, other settings or another version, and never used."""
+    for other in sorted(out.parent.glob(f".{glob.escape(out.name)}.*.partial")):
+        if other != folder:
+            size = sum(file.stat().st_size for file in other.rglob("*") if file.is_file())
+            log.warning(
+                "%s (%.3g GB) is an unfinished store of other data or other settings; remove it unless it is to be "
+                "finished",
+                other,
+                size / 1e9,
+            )
 
 
 def _build(index: StampIndex, options: StoreOptions, folder: Path, work: Path, progress: bool) -> None:

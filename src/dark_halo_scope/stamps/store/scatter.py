@@ -1,20 +1,21 @@
 """First half of making a store: chunks of raw rows, decoded, measured and set down in the order of the shuffle.
 
-A chunk is two files: ``chunk-<k>.pixels``, the bytes of its good stamps by destination, and ``chunk-<k>.arrow``, their
-metadata with the destination of each and, beside it, the faults met. The second is put in place last: with it, the
-chunk is done.
+A chunk is two files: ``chunk-<k>.pixels``, the bytes of its stamps by destination, with the place of a bad one left
+empty, and ``chunk-<k>.arrow``, the metadata of the good ones with place and destination of each and, beside it, the
+faults met. The second is put in place last: with it, the chunk is done.
 """
 
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dark_halo_scope.files import write_at
 from dark_halo_scope.stamps.contract import BANDS, STAMP_SHAPE
 from dark_halo_scope.stamps.decoder import QUARANTINED, Fault, StampDecoder
 from dark_halo_scope.stamps.index import StampIndex
@@ -23,9 +24,29 @@ from dark_halo_scope.stamps.store.options import StoreOptions
 from dark_halo_scope.stamps.store.shuffle import ShufflePlan
 from dark_halo_scope.stamps.store.statistics import stamp_statistics
 
-DESTINATION = "destination"
+_DESTINATION, _PLACE = "destination", "place"
 _FAULTS = b"faults"
 _BLOCK = 16  # stamps decoded and measured together: 0.8 MB, which a core's cache holds
+
+
+class ChunkMetadata(NamedTuple):
+    """What is known of the n good stamps of a chunk, by destination.
+
+    Attributes:
+        table: Metadata; n rows.
+        destination: See `ShufflePlan`; (n,), ascending.
+        place: Number of the stamp in the chunk's file of pixels; (n,), ascending.
+    """
+
+    table: pa.Table
+    destination: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+    def slice(self, start: int, stop: int) -> "ChunkMetadata":
+        """The stamps ``start:stop``."""
+        return ChunkMetadata(
+            self.table.slice(start, stop - start), self.destination[start:stop], self.place[start:stop]
+        )
 
 
 @dataclass(frozen=True)
@@ -45,35 +66,34 @@ class Scatter:
     def run(self, chunk: int) -> None:
         """Read, decode, measure and set down a chunk."""
         rows = self.plan.chunk_rows(chunk)
-        pixels = np.empty((len(rows), precision.stored_bytes(self.options.precision)), np.uint8)
-        columns, faults = self._decode(rows, pixels)
+        place = np.argsort(np.argsort(self.plan.destination[rows]))
+        with self.pixels(chunk).open("wb") as file:
+            columns, faults = self._decode(rows, place, file.fileno())
+            os.fsync(file.fileno())
         bad = {fault.row for fault in faults if fault.action == QUARANTINED}
         good = np.array([row not in bad for row in rows.tolist()], bool)
-        order = np.flatnonzero(good)[np.argsort(self.plan.destination[rows[good]])]
-        with self.pixels(chunk).open("wb") as file:
-            for i in order.tolist():
-                file.write(pixels[i].data)
-            file.flush()
-            os.fsync(file.fileno())
-        self._write_metadata(chunk, rows[order], {name: values[order] for name, values in columns.items()}, faults)
+        order = np.flatnonzero(good)[np.argsort(place[good])]
+        columns = {name: values[order] for name, values in columns.items()}
+        self._write_metadata(chunk, rows[order], place[order], columns, faults)
 
     def pixels(self, chunk: int) -> Path:
         """File of a chunk's pixels."""
         return self.folder / f"chunk-{chunk:05d}.pixels"
 
-    def metadata(self, chunk: int) -> tuple[pa.Table, NDArray[np.int64]]:
-        """Metadata of a chunk's good stamps, mapped into memory, and their destinations, ascending."""
+    def metadata(self, chunk: int) -> "ChunkMetadata":
+        """Of a chunk's good stamps, mapped into memory."""
         table = _read(self._arrow(chunk))
-        return table.drop_columns([DESTINATION]), table[DESTINATION].to_numpy()
+        where = (table[name].to_numpy() for name in (_DESTINATION, _PLACE))
+        return ChunkMetadata(table.drop_columns([_DESTINATION, _PLACE]), *where)
 
     def faults(self, chunk: int) -> list[Fault]:
         """What was wrong in a chunk."""
         return [Fault(**fault) for fault in json.loads(_read(self._arrow(chunk)).schema.metadata[_FAULTS])]
 
     def _decode(
-        self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]
+        self, rows: NDArray[np.int64], place: NDArray[np.int64], pixels: int
     ) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
-        """Fill ``pixels`` (n, bytes of a stamp) and measure the stamps; a bad one has no valid value anywhere."""
+        """Write each stamp to its place in the open file ``pixels`` and measure it; a bad one has no valid values."""
         decoder = StampDecoder(
             self.index, open_row_groups=1, max_nonfinite_fraction=self.options.max_nonfinite_fraction
         )
@@ -87,7 +107,8 @@ class Scatter:
                 if fault.action == QUARANTINED:
                     image[np.searchsorted(block, fault.row)] = 0
             columns, stored = self._measure(image)
-            pixels[start : start + len(block)] = stored
+            for k, stamp in zip(place[start:].tolist(), stored, strict=False):
+                write_at(pixels, stamp.data, k * stored.shape[1])
             faults += found + self._too_coarse(block, columns)
             measured.append(columns)
         names = [field.name for field in layout.added_columns(self.options.precision) if field.name in measured[0]]
@@ -118,7 +139,12 @@ class Scatter:
         ]
 
     def _write_metadata(
-        self, chunk: int, rows: NDArray[np.int64], columns: dict[str, NDArray[Any]], faults: list[Fault]
+        self,
+        chunk: int,
+        rows: NDArray[np.int64],
+        place: NDArray[np.int64],
+        columns: dict[str, NDArray[Any]],
+        faults: list[Fault],
     ) -> None:
         located = [self.index.locate(row) for row in rows.tolist()]
         table = self.index.metadata(rows)
@@ -131,7 +157,8 @@ class Scatter:
         for name, values in columns_of_row.items():
             table = table.append_column(name, values)
         table = layout.fit_to(table, self.schema)
-        table = table.append_column(DESTINATION, pa.array(self.plan.destination[rows]))
+        table = table.append_column(_DESTINATION, pa.array(self.plan.destination[rows]))
+        table = table.append_column(_PLACE, pa.array(place))
         table = table.replace_schema_metadata({_FAULTS: json.dumps([vars(fault) for fault in faults])})
         unfinished = self._arrow(chunk).with_suffix(".unfinished")
         with unfinished.open("wb") as file:

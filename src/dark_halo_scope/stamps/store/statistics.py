@@ -29,7 +29,7 @@ def stamp_statistics(images: Floats) -> dict[str, Floats]:
     """
     pixels = images.reshape(len(images), len(BANDS), -1)
     sky, sky_mad = _median_and_mad(np.take(pixels, _SKY, axis=-1))
-    whole, whole_mad = _median_and_mad(pixels)
+    whole, whole_mad = _median_and_mad(pixels.copy())
     sky_sigma: Floats = np.float32(_MAD_TO_SIGMA) * sky_mad
     noise = (sky_sigma[:, 0] + sky_sigma[:, 1] + sky_sigma[:, 2]) / np.float32(len(BANDS))
     by_band = {"stamp_sky": sky, "stamp_sky_sigma": sky_sigma, "stamp_median": whole, "stamp_mad": whole_mad}
@@ -38,14 +38,16 @@ def stamp_statistics(images: Floats) -> dict[str, Floats]:
 
 
 def _median_and_mad(values: Floats) -> tuple[Floats, Floats]:
+    """Of the last axis; ``values`` are overwritten."""
     centre = _median(values)
-    return centre, _median(np.abs(values - centre[..., None]))
+    values -= centre[..., None]
+    return centre, _median(np.abs(values, out=values))
 
 
 def _median(values: Floats) -> Floats:
-    """Median over the last axis: of an even number of values the mean of the two middle ones."""
+    """Median over the last axis, which it reorders: of an even number of values the mean of the two middle ones."""
     middle = (values.shape[-1] - 1) // 2
-    parted = np.partition(values, middle, axis=-1)
-    lower = parted[..., middle]
-    upper = lower if values.shape[-1] % 2 else parted[..., middle + 1 :].min(axis=-1)
+    values.partition(middle, axis=-1)
+    lower = values[..., middle]
+    upper = lower if values.shape[-1] % 2 else values[..., middle + 1 :].min(axis=-1)
     return np.divide(lower + upper, 2, dtype=np.float32)

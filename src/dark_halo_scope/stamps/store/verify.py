@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dark_halo_scope.files import sha256
+from dark_halo_scope.jobs import on_all_cores, stamps_bar
 from dark_halo_scope.stamps.contract import BANDS, SPLITS, STAMP_SHAPE, ContractError
 from dark_halo_scope.stamps.decoder import StampDecoder
 from dark_halo_scope.stamps.files import StampFiles
@@ -15,7 +16,6 @@ from dark_halo_scope.stamps.store import precision
 from dark_halo_scope.stamps.store.manifest import MANIFEST, StoreManifest
 from dark_halo_scope.stamps.store.options import StoreError
 from dark_halo_scope.stamps.store.prepare import read_manifest
-from dark_halo_scope.stamps.store.progress import on_all_cores, stamps_bar
 from dark_halo_scope.stamps.store.reader import StoreReader
 from dark_halo_scope.stamps.store.statistics import stamp_statistics
 

@@ -1,9 +1,11 @@
-"""Work shared out to threads, with a bar that shows the rate and the time left."""
+"""Long work on stamps: one process at a time, shared out to its threads, with a bar of the rate and the time left."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -14,6 +16,14 @@ Advance = Callable[[int], None]
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:.0f} stamps/s")
+
+
+@contextmanager
+def only_process(lock: Path) -> Iterator[None]:
+    """Wait for and hold an exclusive lock, which the system lifts when the process ends in whatever way."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -28,7 +38,7 @@ def stamps_bar(what: str, total: int, *, show: bool) -> Iterator[Advance]:
 def on_all_cores(work: Callable[[int], None], jobs: Iterable[int]) -> Iterator[int]:
     """Do every job, one thread a core, and give each as it is finished; the first error ends it all.
 
-    Inflating, selecting, hashing and writing release the GIL, so that processes would only add copies.
+    Inflating, measuring, hashing and writing release the GIL, so that processes would only add copies.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         futures = {pool.submit(work, job): job for job in jobs}

@@ -1,0 +1,39 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from benchmarks.mfu import flop_per_stamp
+from torch import nn
+
+from dark_halo_scope.configuration import REPOSITORY
+from dark_halo_scope.networks.resnet import ResNet
+from tests.stamps.datasets import write_dataset
+
+ARMS = ["raw", "raw, resident", "store", "store, resident"]
+
+
+def test_streamed_and_resident_batches_are_trained_on_and_compared(tmp_path):
+    root = write_dataset(tmp_path / "raw")
+    command = [sys.executable, "benchmarks/train.py", "--batch-size=8", "--steps=4", "--warmup=1", "--rounds=2"]
+    command += [f"--store={tmp_path}/store", f"--results={tmp_path}", "--name=tiny", "hardware=cpu"]
+    command += ["model=small_cnn", f"data.root={root}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "tiny.json").read_text())
+    assert list(result["arms"]) == ARMS
+    for name, arm in result["arms"].items():
+        assert name in done.stdout
+        assert 0 < arm["min"] <= arm["stamps_per_s"] <= arm["max"]
+        assert 0 <= arm["data_wait_fraction"] < 1
+        assert 0 < arm["model_flop_utilisation"] < 1
+    assert result["loader_tax"].keys() == {"raw", "store"}
+    assert all(tax < 1 for tax in result["loader_tax"].values())
+    assert {"cpu", "cores"} <= result["machine"].keys()
+
+
+def test_operations_are_counted():
+    """A linear layer: 2 n m forward, as much again for the weights; no gradient to the pixels."""
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 10))
+    assert flop_per_stamp(linear) == 2 * (2 * 3 * 64 * 64 * 10)
+    assert flop_per_stamp(ResNet(18)) == pytest.approx(3 * 4.46e9, rel=0.02)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dark_halo_scope.stamps.contract import ContractError
+from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.row_groups import RowGroups
+from tests.stamps.datasets import make_row, write_dataset
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory) -> StampIndex:
+    return StampIndex.build(str(write_dataset(tmp_path_factory.mktemp("survey"), row_group_size=24)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    places=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 23)), max_size=40),
+    capacity=st.integers(1, 4),
+    rows_at_a_time=st.sampled_from([None, 1, 3, 50]),
+)
+def test_any_row_may_be_asked_for_at_any_time(index, places, capacity, rows_at_a_time):
+    groups = RowGroups(index, capacity, rows_at_a_time)
+    for group, i in places:
+        row = int(index.group_starts[group]) + i
+        assert bytes(groups.stamp_bytes(group, i)) == make_row(row, "train", row % 2 == 1, 0)["stamp_npz"]
+
+
+def test_lanes_that_share_a_row_group_read_it_once_each(index):
+    groups = RowGroups(index, 8, rows_at_a_time=2)
+    for i in range(8):
+        for start in (0, 8, 16):
+            groups.stamp_bytes(1, start + i)
+    assert len(groups._by_use) == 3
+
+
+def test_a_row_group_in_use_is_not_read_again_when_others_end(index):
+    groups = RowGroups(index, 2, rows_at_a_time=4)
+    groups.stamp_bytes(0, 0)
+    (reading,) = groups._open[0]
+    for i in range(24):
+        groups.stamp_bytes(0, i)
+        groups.stamp_bytes(1 + i // 12, i)
+    assert groups._open[0] == [reading]
+
+
+def test_every_thread_is_told_of_a_damaged_row_group(tmp_path):
+    file = write_dataset(tmp_path, n_files=1) / "part-000.parquet"
+    index = StampIndex.build(str(tmp_path))
+    chunk = index.files.parquet(0).metadata.row_group(2).column(1)
+    data = bytearray(file.read_bytes())
+    start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
+    data[start : start + 200] = bytes(200)
+    file.write_bytes(data)
+    groups = RowGroups(index, 2, rows_at_a_time=4)
+    for i in np.arange(3):
+        with pytest.raises(ContractError, match="row group 2 cannot be read"):
+            groups.stamp_bytes(2, int(i))
