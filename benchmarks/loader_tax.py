@@ -156,8 +156,8 @@ def run(asked: argparse.Namespace, config: DictConfig, console: Console) -> dict
         arms |= {form: data, f"{form}, resident": Resident(_first_batch(data, device), asked.warmup + asked.steps)}
     samples: dict[str, list[Sample]] = {name: [] for name in arms}
     for round_number in range(asked.rounds):
-        for name, data in arms.items():
-            samples[name].append(_measured(task, data, config, here, asked))
+        for name, batches in arms.items():
+            samples[name].append(_measured(task, batches, config, here, asked))
             console.print(f"round {round_number + 1}/{asked.rounds}: {name} {samples[name][-1].stamps_per_s:,.1f} /s")
     matmul = matmul_flop_per_s(device, here.precision)
     result = {

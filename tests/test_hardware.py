@@ -1,5 +1,7 @@
 """Machines that are there, machines that are not, and machines that cannot do what is asked."""
 
+import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from omegaconf import OmegaConf
 
 from dark_halo_scope import hardware
 from dark_halo_scope.configuration import CONFIGS
-from dark_halo_scope.hardware import HardwareError
+from dark_halo_scope.hardware import HardwareError, is_compiled
 
 
 def asked(**overrides):
@@ -53,6 +55,7 @@ def test_bf16_of_a_cpu_is_read_from_its_flags(tmp_path: Path):
         ({"accelerator": "cpu", "precision": "16-mixed"}, "fp16 does not train on a CPU"),
         ({"accelerator": "cpu", "precision": "bf16"}, "none of auto, 32-true, bf16-mixed, 16-mixed"),
         ({"accelerator": "tpu"}, "none of auto, cpu, gpu"),
+        ({"accelerator": "cpu", "compile": "always"}, "none of auto, true, false"),
     ],
 )
 def test_impossible_requests_are_refused(overrides, words):
@@ -74,6 +77,26 @@ def test_v100_gets_fp16_and_refuses_bf16():
         hardware.resolve(asked(precision="bf16-mixed"))
     with pytest.raises(HardwareError, match=r"has 2 GPU\(s\)"):
         hardware.resolve(asked(devices=8))
+
+
+def test_compiling_is_for_gpus_from_ampere_on_with_a_compiler(v100, monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert not is_compiled("auto", cuda)
+    assert is_compiled(True, cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert is_compiled("auto", cuda)
+    assert not is_compiled(False, cuda)
+    assert not is_compiled("auto", torch.device("cpu"))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not is_compiled("auto", cuda)
+    for device, words in ((cuda, "needs the C compiler gcc or clang"), (torch.device("cpu"), r"the C\+\+ compiler g")):
+        with pytest.raises(HardwareError, match=words):
+            is_compiled(True, device)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(HardwareError, match="needs Triton"):
+        is_compiled(True, cuda)
 
 
 @pytest.mark.usefixtures("v100")

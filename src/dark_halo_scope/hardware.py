@@ -3,7 +3,9 @@
 Everything that cannot work is refused here with the remedy, before data or model are touched.
 """
 
+import importlib.util
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class Hardware:
     strategy: str
     precision: str
     channels_last: bool
+    compiled: bool
     loader_threads: int
     device_name: str
 
@@ -66,8 +69,18 @@ def resolve(asked: DictConfig) -> Hardware:
     threads = asked.loader_threads
     if threads == "auto":
         threads = max(1, min(MAX_LOADER_THREADS, cores // devices))
-    name = torch.cuda.get_device_name(0) if accelerator == "gpu" else f"CPU, {cores} cores"
-    return Hardware(accelerator, devices, asked.num_nodes, strategy, precision, asked.channels_last, threads, name)
+    compiled = is_compiled(asked.compile, torch.device("cuda" if accelerator == "gpu" else "cpu"))
+    return Hardware(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=asked.num_nodes,
+        strategy=strategy,
+        precision=precision,
+        channels_last=asked.channels_last,
+        compiled=compiled,
+        loader_threads=threads,
+        device_name=torch.cuda.get_device_name(0) if accelerator == "gpu" else f"CPU, {cores} cores",
+    )
 
 
 def _accelerator(asked: str) -> str:
@@ -124,6 +137,36 @@ def _precision(asked: str, accelerator: str) -> str:
             "fp16 does not train on a CPU: use hardware.precision=auto (bf16 where the CPU has it, else fp32)"
         )
     return asked
+
+
+def is_compiled(asked: bool | str, device: torch.device) -> bool:
+    """Settle ``hardware.compile``: ``auto`` is a GPU that Triton supports (Ampere and later) with a compiler at hand.
+
+    Triton builds a small C module when it first meets a machine; on a CPU the kernels themselves are C++. There
+    ``auto`` is no: nine tenths of a step are oneDNN's convolutions, compiled or not.
+
+    Raises:
+        HardwareError: compiling is asked for where there is no compiler.
+    """
+    if asked not in ("auto", True, False):
+        raise HardwareError(f"hardware.compile={asked} is none of auto, true, false")
+    if asked is False or (asked == "auto" and not (device.type == "cuda" and gpu_has_bf16())):
+        return False
+    missing = _missing_to_compile(device)
+    if missing and asked is True:
+        raise HardwareError(f"hardware.compile=true needs {missing}: install it, or leave hardware.compile=auto")
+    return not missing
+
+
+def _missing_to_compile(device: torch.device) -> str:
+    """What `torch.compile` lacks here, in words; empty when it lacks nothing."""
+    if device.type == "cpu":
+        compiler = os.environ.get("CXX", "g++")
+        return "" if shutil.which(compiler) else f"the C++ compiler {compiler}"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton"
+    compilers = (os.environ.get("CC", "gcc"), "clang")
+    return "" if any(map(shutil.which, compilers)) else f"the C compiler {' or '.join(compilers)}"
 
 
 def gpu_has_bf16() -> bool:

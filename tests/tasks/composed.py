@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
-_REST_OF_A_RUN = ["+seed=3", "+hardware.channels_last=true", "+recipe={lr: 3e-4, warmup_epochs: 1}"]
+_REST_OF_A_RUN = ["+seed=3", "+hardware={channels_last: true, compile: auto}", "+recipe={lr: 3e-4, warmup_epochs: 1}"]
 _ONE_EACH = ["+task=lens_detection", "+optimizer=adamw", "+scheduler=warmup_cosine"]
 
 

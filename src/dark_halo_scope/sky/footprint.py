@@ -15,8 +15,12 @@ _MIN_GALACTIC_LATITUDE_DEG = 18.0
 _GALACTIC_POLE_DEG = (192.859, 27.128)  # J2000
 
 # Medians in g, r, z over DECaLS bricks (Dey et al. 2019, AJ 157, 168), with their scatter from brick to brick.
-_MEDIAN_FWHM_ARCSEC = np.array([1.29, 1.18, 1.11])
-_FWHM_RANGE_ARCSEC = (0.9, 1.7)
+MEDIAN_FWHM_ARCSEC = np.array([1.29, 1.18, 1.11])
+FWHM_RANGE_ARCSEC = (0.9, 1.7)
+NIGHT_FWHM_SCATTER = 0.10  # natural logarithm; good or bad in all bands together,
+BAND_FWHM_SCATTER = 0.05  # and a little apart
+STAMP_FWHM_SCATTER = 0.03  # over a brick
+MOFFAT_BETA_RANGE = (2.6, 3.8)
 _MEDIAN_DEPTH_MAG = np.array([24.7, 24.2, 23.3])
 _DEPTH_SCATTER_MAG = 0.25
 
@@ -64,8 +68,8 @@ def draw_regions(config: SurveyConfig) -> list[Region]:
     splits = rng.permutation(np.repeat(SPLITS, [config.regions[split] for split in SPLITS]))
     regions = []
     for region_id, (ra, dec) in enumerate(_centres(rng, count)):
-        night = rng.normal(0, 0.10)  # seeing is good or bad in all bands together, and a little apart
-        fwhm = _MEDIAN_FWHM_ARCSEC * np.exp(night + rng.normal(0, 0.05, 3))
+        night = rng.normal(0, NIGHT_FWHM_SCATTER)
+        fwhm = MEDIAN_FWHM_ARCSEC * np.exp(night + rng.normal(0, BAND_FWHM_SCATTER, 3))
         latitude = abs(_galactic_latitude(ra, dec))
         regions.append(
             Region(
@@ -74,8 +78,8 @@ def draw_regions(config: SurveyConfig) -> list[Region]:
                 ra=ra,
                 dec=dec,
                 brickname=f"{int(ra * 10):04d}{'p' if dec >= 0 else 'm'}{int(abs(dec) * 10):03d}",
-                fwhm_arcsec=np.clip(fwhm, *_FWHM_RANGE_ARCSEC),
-                moffat_beta=rng.uniform(2.6, 3.8),
+                fwhm_arcsec=np.clip(fwhm, *FWHM_RANGE_ARCSEC),
+                moffat_beta=rng.uniform(*MOFFAT_BETA_RANGE),
                 depth_mag=_MEDIAN_DEPTH_MAG + rng.normal(0, _DEPTH_SCATTER_MAG, 3),
                 stars_per_arcsec2=0.0012 / np.sin(np.deg2rad(latitude)),
             )

@@ -40,25 +40,25 @@ class StampGrid:
         """Raster cells on a side of the stamp."""
         return RASTER_FACTOR * self.size
 
-    def axis(self, cells_per_pixel: int) -> Tensor:
+    def axis(self, cells_per_pixel: int, device: torch.device | None = None) -> Tensor:
         """Centres (size * cells_per_pixel,) of the cells that cover the stamp, arcsec."""
         cells = self.size * cells_per_pixel
-        centres = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells_per_pixel - self.size / 2
+        centres = (torch.arange(cells, dtype=torch.float64, device=device) + 0.5) / cells_per_pixel - self.size / 2
         return (centres * self.pixel_arcsec).float()
 
-    def frequencies(self) -> tuple[Tensor, Tensor]:
+    def frequencies(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Fourier modes in cycles per arcsec: ky (box,) of the rows and kx (box // 2 + 1,) of the columns."""
-        ky = torch.fft.fftfreq(self.box, self.pixel_arcsec)
-        kx = torch.fft.rfftfreq(self.box, self.pixel_arcsec)
+        ky = torch.fft.fftfreq(self.box, self.pixel_arcsec, device=device)
+        kx = torch.fft.rfftfreq(self.box, self.pixel_arcsec, device=device)
         return ky, kx
 
     def shift(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Phases (N, box) of the rows and (N, box // 2 + 1) of the columns that move a profile to positions (N,)."""
-        ky, kx = self.frequencies()
+        ky, kx = self.frequencies(x.device)
         corner = (self.size - 1) / 2 * self.pixel_arcsec  # of pixel (0, 0) from the centre
         phase_y = -2 * torch.pi * (y + corner)[:, None] * ky
         phase_x = -2 * torch.pi * (x + corner)[:, None] * kx
-        unit = torch.ones(())
+        unit = torch.ones((), device=x.device)
         return torch.polar(unit, phase_y), torch.polar(unit, phase_x)
 
     def raster_modes(self, raster: Tensor) -> Tensor:
@@ -67,11 +67,12 @@ class StampGrid:
         Two matrix products: only the low modes of the zero-padded raster are wanted, which an FFT would compute in
         full. The blur of averaging over a cell is known and is divided out.
         """
-        cells = self.axis(RASTER_FACTOR)
+        cells = self.axis(RASTER_FACTOR, raster.device)
         cell_arcsec = self.pixel_arcsec / RASTER_FACTOR
         phases = self.shift(cells, cells)
         rows, columns = (
-            phase / torch.sinc(k * cell_arcsec) for phase, k in zip(phases, self.frequencies(), strict=True)
+            phase / torch.sinc(k * cell_arcsec)
+            for phase, k in zip(phases, self.frequencies(raster.device), strict=True)
         )
         return rows.T @ raster.to(torch.complex64) @ columns
 

@@ -69,7 +69,7 @@ def sersic_modes(grid: StampGrid, reff: Tensor, n: Tensor, axis_ratio: Tensor, a
     ``reff`` far below a pixel is a point source.
     """
     table = _transform_table().to(reff.device)
-    ky, kx = grid.frequencies()
+    ky, kx = grid.frequencies(reff.device)
     k = circularised_radius(kx[None, None, :], ky[None, :, None], 1 / axis_ratio[:, None, None], angle[:, None, None])
     log_k = torch.log((2 * torch.pi * reff[:, None, None] * k).clamp_min(1e-30))
     column = ((log_k - _LOG_K_MIN) * ((_LOG_K_NODES - 1) / (_LOG_K_MAX - _LOG_K_MIN))).clamp(0, _LOG_K_NODES - 1.001)

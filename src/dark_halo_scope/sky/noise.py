@@ -4,11 +4,14 @@ A survey states its depth as the flux error of a point source fitted with the PS
 behind such a fit, the noise of one pixel is that error over sqrt(n_eff).
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 AB_ZERO_POINT = 22.5  # magnitude of one nanomaggy
 DETECTION_SIGMA = 5.0
+REFERENCE_DEPTH_MAG = np.array([24.7, 24.2, 23.3])  # g, r, z
+ELECTRONS_PER_NANOMAGGY = np.array([7400.0, 6800.0, 6600.0])  # at the reference depth: two to three DECam visits
 
 
 def flux_of_magnitude(magnitude: Tensor) -> Tensor:

@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 
 from dark_halo_scope.sky.config import SurveyConfig
 from dark_halo_scope.sky.contaminants import ARTEFACT, CONTAMINANTS, PLAIN, STAR, artefacts, replace_by_stars
-from dark_halo_scope.sky.footprint import REGION_SIDE_DEG, Region
+from dark_halo_scope.sky.footprint import REGION_SIDE_DEG, STAMP_FWHM_SCATTER, Region
 from dark_halo_scope.sky.grid import StampGrid
 from dark_halo_scope.sky.injection import Injections, draw_injections
-from dark_halo_scope.sky.noise import add_noise, inverse_variance, pixel_sigma
+from dark_halo_scope.sky.noise import (
+    ELECTRONS_PER_NANOMAGGY,
+    REFERENCE_DEPTH_MAG,
+    add_noise,
+    inverse_variance,
+    pixel_sigma,
+)
 from dark_halo_scope.sky.populations import Floats, Hosts, draw_hosts, draw_neighbours
 from dark_halo_scope.sky.psf import moffat, noise_pixels
 from dark_halo_scope.sky.render import render
@@ -22,11 +28,6 @@ from dark_halo_scope.stamps.contract import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZ
 GRID = StampGrid(size=STAMP_SIZE, pixel_arcsec=PIXEL_SCALE_ARCSEC)
 
 _STAMPS_AT_ONCE = 8  # keeps the work arrays in cache: 2x faster than a region at once, on 2 cores
-_ELECTRONS_PER_NANOMAGGY = np.array(
-    [7400.0, 6800.0, 6600.0]
-)  # g, r, z at the reference depth: two to three DECam visits
-_REFERENCE_DEPTH_MAG = np.array([24.7, 24.2, 23.3])
-_STAMP_FWHM_SCATTER = 0.03  # seeing over a brick
 _STAMP_DEPTH_SCATTER_MAG = 0.05
 _SEVERE_DEFECT_SHARE = 0.2
 _MAX_BAD_PIXEL_FRAC = 0.2  # above it a stamp is not cutout_ok
@@ -98,12 +99,12 @@ def _draw_control_kinds(
 
 
 def _expose(rng: np.random.Generator, region: Region, count: int) -> _Exposure:
-    fwhm = region.fwhm_arcsec * np.exp(rng.normal(0, _STAMP_FWHM_SCATTER, (count, len(BANDS))))
+    fwhm = region.fwhm_arcsec * np.exp(rng.normal(0, STAMP_FWHM_SCATTER, (count, len(BANDS))))
     depth_mag = region.depth_mag + rng.normal(0, _STAMP_DEPTH_SCATTER_MAG, (count, len(BANDS)))
     # Sky-limited: inverse variance grows in proportion to the exposure time, and so do the electrons of a source.
-    exposure_time = 10 ** (0.8 * (depth_mag - _REFERENCE_DEPTH_MAG))
+    exposure_time = 10 ** (0.8 * (depth_mag - REFERENCE_DEPTH_MAG))
     depth = inverse_variance(torch.from_numpy(depth_mag)).numpy()
-    return _Exposure(fwhm, depth, _ELECTRONS_PER_NANOMAGGY * exposure_time)
+    return _Exposure(fwhm, depth, ELECTRONS_PER_NANOMAGGY * exposure_time)
 
 
 def _image(

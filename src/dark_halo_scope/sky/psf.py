@@ -16,7 +16,7 @@ def moffat(grid: StampGrid, fwhm: Tensor, beta: Tensor) -> Tensor:
     Moffat 1969 (A&A 3, 455): (1 + r^2 / alpha^2)^-beta with FWHM = 2 alpha sqrt(2^(1 / beta) - 1). ``fwhm`` is in
     arcsec.
     """
-    offset = torch.fft.fftfreq(grid.box, 1 / grid.box) * grid.pixel_arcsec
+    offset = torch.fft.fftfreq(grid.box, 1 / grid.box, device=fwhm.device) * grid.pixel_arcsec
     r_squared = offset[:, None] ** 2 + offset[None, :] ** 2
     beta = beta[..., None, None]
     alpha_squared = fwhm[..., None, None] ** 2 / (4 * (2 ** (1 / beta) - 1))

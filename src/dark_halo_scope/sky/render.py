@@ -1,5 +1,6 @@
 """From a scene to noiseless stamps in nanomaggies per pixel."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,9 @@ from dark_halo_scope.sky.grid import RASTER_FACTOR, StampGrid
 from dark_halo_scope.sky.lens import rotate, sie_deflection
 from dark_halo_scope.sky.light import circularised_radius, sersic, sersic_modes
 from dark_halo_scope.sky.scene import Scene, Table, columns
+
+Rows = Mapping[str, Tensor]
+"""Columns of one of the tables in `scene`, as tensors (N,)."""
 
 _ARC_CELLS = 6  # per pixel along each axis: flux within 1 % for sources of reff 0.15" and n = 2, as the tests show
 _ARC_BAND = 1  # r, the band of the arc's peak
@@ -37,10 +41,11 @@ def render(grid: StampGrid, scene: Scene, psf: Tensor) -> Rendered:
     patterns = ((scene.rings, ring_raster), (scene.spirals, spiral_raster), (scene.trails, trail_raster))
     for table, raster in patterns:
         if len(table):
-            _add(modes, table, grid.raster_modes(raster(grid, table)))
+            _add(modes, table, grid.raster_modes(raster(grid, columns(table))))
     magnification = arc_peak_r = torch.zeros(0)
     if len(scene.arcs):
-        arcs, row = arc_raster(grid, scene.arcs), columns(scene.arcs)
+        row = columns(scene.arcs)
+        arcs = arc_raster(grid, row)
         arc_modes = grid.raster_modes(arcs)
         _add(modes, scene.arcs, arc_modes)
         magnification = arcs.sum((1, 2))
@@ -63,16 +68,21 @@ def _sersic_modes(grid: StampGrid, table: Table) -> Tensor:
     return phase_y[:, :, None] * phase_x[:, None, :] * radial
 
 
-def _offsets(grid: StampGrid, table: Table, cells_per_pixel: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _offsets(grid: StampGrid, rows: Rows, cells_per_pixel: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Offsets x (N, 1, cells), y (N, cells, 1) from each row's place, and its columns as (N, 1, 1)."""
-    axis = grid.axis(cells_per_pixel)
-    row = {name: column[:, None, None] for name, column in columns(table).items() if name != "flux"}
+    axis = grid.axis(cells_per_pixel, rows["x"].device)
+    row = {name: column[:, None, None] for name, column in rows.items() if name != "flux"}
     return axis[None, None, :] - row["x"], axis[None, :, None] - row["y"], row
 
 
-def arc_raster(grid: StampGrid, table: Table) -> Tensor:
-    """Lensed images (N, raster, raster): flux per raster cell of a source of unit flux, by inverse ray shooting."""
-    x, y, row = _offsets(grid, table, _ARC_CELLS)
+def arc_raster(grid: StampGrid, arcs: Rows) -> Tensor:
+    """Lensed images (N, raster, raster): flux per raster cell of a source of unit flux, by inverse ray shooting.
+
+    Args:
+        grid: pixels of the stamps.
+        arcs: columns (N,) of `scene.ARC`; they say on which device the images are made.
+    """
+    x, y, row = _offsets(grid, arcs, _ARC_CELLS)
     x, y = torch.broadcast_tensors(x, y)
     alpha_x, alpha_y = sie_deflection(x, y, row["theta_e"], row["lens_axis_ratio"], row["lens_angle"])
     brightness = sersic(
@@ -91,9 +101,9 @@ def _unit_flux(raster: Tensor) -> Tensor:
     return raster / raster.sum((1, 2), keepdim=True)
 
 
-def ring_raster(grid: StampGrid, table: Table) -> Tensor:
+def ring_raster(grid: StampGrid, rows: Rows) -> Tensor:
     """Annuli (N, raster, raster) of unit flux inside the stamp."""
-    x, y, row = _offsets(grid, table, RASTER_FACTOR)
+    x, y, row = _offsets(grid, rows, RASTER_FACTOR)
     r = circularised_radius(x, y, row["axis_ratio"], row["angle"])
     azimuth = torch.atan2(y, x) - row["window_angle"]
     window = torch.exp((torch.cos(azimuth) - 1) / row["window_width"] ** 2)  # von Mises, ~Gaussian when narrow
@@ -101,9 +111,9 @@ def ring_raster(grid: StampGrid, table: Table) -> Tensor:
     return _unit_flux(torch.exp(-0.5 * ((r - row["radius"]) / row["width"]) ** 2) * window * clumps)
 
 
-def spiral_raster(grid: StampGrid, table: Table) -> Tensor:
+def spiral_raster(grid: StampGrid, rows: Rows) -> Tensor:
     """Spiral discs (N, raster, raster) of unit flux inside the stamp."""
-    x, y, row = _offsets(grid, table, RASTER_FACTOR)
+    x, y, row = _offsets(grid, rows, RASTER_FACTOR)
     x_major, y_minor = rotate(x, y, row["angle"])
     y_disc = y_minor / row["axis_ratio"]
     r = torch.hypot(x_major, y_disc)
@@ -113,9 +123,9 @@ def spiral_raster(grid: StampGrid, table: Table) -> Tensor:
     return _unit_flux(torch.exp(-1.678 * r / row["reff"]) * arms.clamp_min(0))
 
 
-def trail_raster(grid: StampGrid, table: Table) -> Tensor:
+def trail_raster(grid: StampGrid, rows: Rows) -> Tensor:
     """Streaks (N, raster, raster) of unit flux inside the stamp."""
-    x, y, row = _offsets(grid, table, RASTER_FACTOR)
+    x, y, row = _offsets(grid, rows, RASTER_FACTOR)
     along, across = rotate(x, y, row["angle"])
     ends = torch.sigmoid((row["length"] / 2 - along.abs()) / 0.2)
     return _unit_flux(torch.exp(-0.5 * (across / row["width"]) ** 2) * ends)

@@ -15,6 +15,7 @@ def build_task(config: Mapping[str, Any]) -> LensDetectionTask:
         network=instantiate(config["model"]),
         normalise=instantiate(config["transforms"]["normalise"]),
         augment=instantiate(config["transforms"]["augment"]),
+        inject=instantiate(config["transforms"].get("inject")),
         optimizer=instantiate(config["optimizer"]),
         scheduler=instantiate(config["scheduler"]),
     )

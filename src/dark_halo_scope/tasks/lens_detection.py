@@ -14,7 +14,7 @@ from dark_halo_scope.tasks.scores import ScoreCollection
 class LensDetectionTask(BaseTask):
     """Train and evaluate a network that gives one logit a stamp.
 
-    Batches are dicts of `image` float32 (B, 3, 64, 64) in nanomaggies, `label` int64 (B,) and `row` int64 (B,).
+    Labels are 1 for a lens and 0 for a control.
 
     Args:
         label_smoothing: see `tasks.losses`.
@@ -37,9 +37,11 @@ class LensDetectionTask(BaseTask):
 
     def setup(self, stage: str) -> None:
         """Balance the classes by the training split; later stages keep the weights of the checkpoint."""
+        super().setup(stage)
         if stage == "fit" and self.criterion.balanced:
             datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
-            self.criterion.balance(datamodule.index.class_counts("train"))
+            counts = datamodule.index.class_counts("train")
+            self.criterion.balance(counts if self.inject is None else self.inject.expected_counts(counts))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the calibration that a run left in its checkpoint."""
@@ -60,7 +62,7 @@ class LensDetectionTask(BaseTask):
             loss = self.criterion(self._training_outputs(batch), batch["label"])
             self._log_training_loss(loss, len(batch["label"]))
             return loss
-        self._scores(stage).update(batch["row"], self(batch["image"]), batch["label"])
+        self._scores(stage).update(batch["row"], self(batch), batch["label"])
         return None
 
     def on_validation_epoch_start(self) -> None:

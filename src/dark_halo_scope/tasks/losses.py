@@ -45,7 +45,7 @@ class LensCrossEntropy(nn.Module):
         self.balanced = class_weighting == "balanced"
         self.register_buffer("class_weights", torch.tensor([1.0, _lens_weight(class_weighting)]))
 
-    def balance(self, counts: Mapping[str, int]) -> None:
+    def balance(self, counts: Mapping[str, float]) -> None:
         """Weight both classes by N / (2 n_class), which keeps the mean weight at 1.
 
         Args:

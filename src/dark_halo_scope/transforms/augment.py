@@ -1,40 +1,13 @@
 """Augmentation that keeps the sky's statistics: the dihedral group D4, and shifts by whole pixels.
 
 No colour jitter (colour is physics), no scaling (the Einstein radius is in pixels), no resampling (it correlates
-the noise). Randomness has no state: a draw is a hash of (seed, epoch, row), so a stamp is turned the same way under
-any number of ranks, in any order of the batches and after any resume.
+the noise).
 """
 
 import torch
 from torch import Tensor, nn
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-
-
-def _signed(word: int) -> int:
-    """The int64 with the bits of an unsigned 64-bit word."""
-    word &= _MASK
-    return word - (1 << 64) if word >> 63 else word
-
-
-def _shift_right(words: Tensor, bits: int) -> Tensor:
-    """Logical shift: int64's own `>>` would drag the sign along."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def splitmix64(words: Tensor) -> Tensor:
-    """One output of the SplitMix64 generator (Steele, Lea & Flood 2014, figure 12) for each int64 state."""
-    words = words + _signed(_GOLDEN)
-    words = (words ^ _shift_right(words, 30)) * _signed(0xBF58476D1CE4E5B9)
-    words = (words ^ _shift_right(words, 27)) * _signed(0x94D049BB133111EB)
-    return words ^ _shift_right(words, 31)
-
-
-def draw_keys(seed: int, epoch: int, rows: Tensor) -> Tensor:
-    """Return one independent 64-bit key for each stamp: int64 (B,) from the rows, int64 (B,)."""
-    state = splitmix64(splitmix64(torch.tensor(seed)) + epoch)
-    return splitmix64(rows + int(state))
+from dark_halo_scope.transforms.draws import shift_right, splitmix64
 
 
 class RandomD4(nn.Module):
@@ -64,7 +37,7 @@ class RandomShift(nn.Module):
 
     def forward(self, images: Tensor, keys: Tensor) -> Tensor:
         """Shift (B, C, H, W) by the keys (B,): the upper half of a key moves along y, the lower half along x."""
-        source_y = self._source(_shift_right(keys, 32), images.shape[2])
+        source_y = self._source(shift_right(keys, 32), images.shape[2])
         source_x = self._source(keys & 0xFFFFFFFF, images.shape[3])
         images = torch.take_along_dim(images, source_y[:, None, :, None], dim=2)
         return torch.take_along_dim(images, source_x[:, None, None, :], dim=3)

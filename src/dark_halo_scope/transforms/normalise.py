@@ -1,12 +1,18 @@
 """Normalisation of raw stamps (nanomaggies) into numbers a network likes, a batch at a time.
 
 Both modules work in float32, take finite pixels (the stamp stream guarantees them), treat all eight orientations
-of a stamp alike, and never wait for the device.
+of a stamp alike, and never wait for the device. What a training store has measured of a stamp they take from it:
+`sky`, `sky_sigma`, `median` and `mad`, float32 (B, C) in nanomaggies (see `stamps.store.statistics`).
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from dark_halo_scope.stamps.store.statistics import SKY_RADIUS_PX
+
+Statistics = Mapping[str, Tensor]
 MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -19,9 +25,10 @@ def median(values: Tensor) -> Tensor:
     return (values.median(dim=-1).values - (-values).median(dim=-1).values) / 2
 
 
-def mad_sigma(values: Tensor, centre: Tensor) -> Tensor:
-    """Robust standard deviation over the last dimension: 1.4826 times the median distance from `centre`."""
-    return MAD_TO_SIGMA * median((values - centre.unsqueeze(-1)).abs())
+def median_and_mad(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Median over the last dimension, and the median distance from it."""
+    centre = median(values)
+    return centre, median((values - centre.unsqueeze(-1)).abs())
 
 
 class MadClip(nn.Module):
@@ -38,11 +45,13 @@ class MadClip(nn.Module):
         super().__init__()
         self.clip = clip
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, statistics: Statistics | None = None) -> Tensor:
         """Map (B, C, H, W) nanomaggies to (B, C, H, W) sigma within +-clip."""
-        pixels = images.flatten(2)
-        centre = median(pixels)
-        sigma = mad_sigma(pixels, centre).clamp_min(torch.finfo(pixels.dtype).tiny)  # a constant band becomes 0
+        if statistics is None:
+            centre, mad = median_and_mad(images.flatten(2))
+        else:
+            centre, mad = statistics["median"], statistics["mad"]
+        sigma = (MAD_TO_SIGMA * mad).clamp_min(torch.finfo(images.dtype).tiny)  # a constant band becomes 0
         return ((images - centre[..., None, None]) / sigma[..., None, None]).clamp(-self.clip, self.clip)
 
 
@@ -76,21 +85,25 @@ class AnnulusAsinh(nn.Module):
             raise ValueError(f"transforms.normalise.scale_nmgy={scale_nmgy} must be positive, or null")
         self.scale_nmgy = scale_nmgy
         self.floor_nmgy = floor_nmgy
+        self.annulus_is_the_stores = radius_px == SKY_RADIUS_PX
         # Numbers rather than a mask: indexing by a mask waits for the device to count it.
-        self.register_buffer("annulus", _annulus(radius_px, size_px), persistent=False)
+        self.register_buffer("annulus", annulus_pixels(radius_px, size_px), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, statistics: Statistics | None = None) -> Tensor:
         """Map (B, C, H, W) nanomaggies to (B, C, H, W): about +-1 in the sky, 4-5 in the core of a bright host."""
-        sky = images.flatten(2)[..., self.annulus]  # (B, C, pixels of the annulus)
-        centre = median(sky)
-        if self.scale_nmgy is None:
-            scale = mad_sigma(sky, centre).mean(dim=1).clamp_min(self.floor_nmgy)[:, None, None, None]
+        if statistics is not None and self.annulus_is_the_stores:
+            sky, sigma = statistics["sky"], statistics["sky_sigma"]
         else:
-            scale = images.new_tensor(self.scale_nmgy)
-        return torch.asinh((images - centre[..., None, None]) / scale)
+            sky, mad = median_and_mad(images.flatten(2)[..., self.annulus])  # (B, C, pixels of the annulus)
+            sigma = MAD_TO_SIGMA * mad
+        difference = images - sky[..., None, None]
+        if self.scale_nmgy is not None:
+            return torch.asinh(difference / self.scale_nmgy)
+        scale = sigma.mean(dim=1).clamp_min(self.floor_nmgy)
+        return torch.asinh(difference / scale[:, None, None, None])
 
 
-def _annulus(radius_px: float, size_px: int) -> Tensor:
+def annulus_pixels(radius_px: float, size_px: int) -> Tensor:
     """Flat indices of the pixels further than `radius_px` from the centre of a square stamp."""
     offset = torch.arange(size_px) - (size_px - 1) / 2
     outside = (offset[:, None] ** 2 + offset**2 > radius_px**2).flatten().nonzero().squeeze(1)
