@@ -1,0 +1,71 @@
+"""What a look at a run, a folder of runs or a study shows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from dark_halo_scope.monitoring.findings import Report
+from dark_halo_scope.monitoring.record import to_record
+from dark_halo_scope.monitoring.rules import examine
+from dark_halo_scope.monitoring.run_state import MonitorError, find_runs, read_run
+from dark_halo_scope.monitoring.screen import runs_table, study_table
+from dark_halo_scope.monitoring.trials import StudySummary, read_studies
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class View:
+    """The reports of some runs, the latest last, and the studies that they are trials of, if any."""
+
+    reports: tuple[Report, ...]
+    studies: tuple[StudySummary, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Of the gravest finding: 0 none or notes, 1 warnings, 3 critical."""
+        return max((report.exit_code for report in self.reports), default=0)
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether a look later on may show something else."""
+        return any(report.run.state in ("running", "stalled") for report in self.reports) or any(
+            study.trials.get("running") for study in self.studies
+        )
+
+    def render(self) -> RenderableType:
+        """For a terminal."""
+        tables = [study_table(study) for study in self.studies]
+        return Group(*tables, runs_table(self.reports)) if self.reports else Group(*tables)
+
+    def to_record(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "exit_code": self.exit_code,
+            "runs": [to_record(report) for report in self.reports],
+            "studies": [study.to_record() for study in self.studies],
+        }
+
+
+def look(target: str, now: float) -> View:
+    """Look at a run folder, a folder of runs, or the storage of a study.
+
+    The runs of a study in an SQLite file are found in the folder of that file.
+
+    Args:
+        target: path, or URL of an Optuna storage.
+        now: seconds since 1970.
+
+    Raises:
+        MonitorError: there is nothing to look at.
+    """
+    if "://" not in target:
+        folder = Path(target)
+        if not folder.is_dir():
+            raise MonitorError(f"{target}: there is no such folder")
+        return View(tuple(examine(read_run(run, now)) for run in find_runs(folder)))
+    studies = read_studies(target)
+    runs = find_runs(Path(target.removeprefix(SQLITE)).parent, or_none=True) if target.startswith(SQLITE) else []
+    return View(tuple(examine(read_run(run, now)) for run in runs), studies)
