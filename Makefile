@@ -53,7 +53,13 @@ simulate: env ## Simulate a survey to look at or train on: make simulate ARGS="O
 bench-loader: $(VENV)/.bench ## Compare stamps/s with other loaders (ARGS="--stamps 20480 --rounds 5")
 	$(BIN)/python benchmarks/loader.py $(ARGS)
 
+bench-train: env ## Measure training speed and what the loader takes of it (ARGS="--rounds 5 key=value ...")
+	$(BIN)/python benchmarks/train.py $(ARGS)
+
+bench-scale: env ## Measure start-up and memory against the number of rows (ARGS="--rows 10000 1000000")
+	$(BIN)/python benchmarks/scale.py $(ARGS)
+
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train search test lint format simulate bench-loader clean
+.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-scale clean

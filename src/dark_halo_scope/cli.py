@@ -2,10 +2,22 @@
 
 import argparse
 
-from dark_halo_scope.commands import audit, evaluate, export, gallery, prepare, score, simulate
+from dark_halo_scope.commands import (
+    audit,
+    evaluate,
+    export,
+    gallery,
+    generalise,
+    monitor,
+    prepare,
+    recover,
+    score,
+    simulate,
+)
 from dark_halo_scope.configuration import plain_errors
 
-COMMANDS = (simulate, audit, prepare, score, evaluate, gallery, export)  # in the order of the help
+# In the order of the help.
+COMMANDS = (simulate, audit, prepare, monitor, score, evaluate, gallery, generalise, recover, export)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from dark_halo_scope.configuration import REPOSITORY
 
@@ -30,10 +31,29 @@ def job_command(config: Path, folder: Path, *overrides: str) -> list[str]:
     return [sys.executable, str(REPOSITORY / "train.py"), *where, *hydra, *overrides]
 
 
-def start(command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a child that dies with this process."""
-    variables = {**os.environ, **(environment or {}), LIFELINE: "1"}
-    return subprocess.Popen(list(command), env=variables, stdin=subprocess.PIPE)
+def start(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    output: IO[bytes] | None = None,
+    own_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a child that dies with this process.
+
+    Args:
+        command: what to run.
+        environment: variables beyond those of this process.
+        output: where all that it prints goes; None: where this process prints.
+        own_session: whether Ctrl-C in the terminal does not reach it.
+    """
+    return subprocess.Popen(
+        list(command),
+        env={**os.environ, **(environment or {}), LIFELINE: "1"},
+        stdin=subprocess.PIPE,  # its end is the end of this process
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=own_session,
+    )
 
 
 def hold_lifeline() -> None:

@@ -36,7 +36,8 @@ from dark_halo_scope.processes import ranks
 from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
 from dark_halo_scope.stamps.contract import SPLITS
 from dark_halo_scope.stamps.datamodule import StampDataModule
-from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.index import LeakChecks, StampIndex
+from dark_halo_scope.stamps.index_cache import cached_index
 from dark_halo_scope.tasks.build import build_task
 from dark_halo_scope.tasks.lens_detection import LensDetectionTask
 from dark_halo_scope.tasks.restore import check_same_architecture, read_checkpoint
@@ -67,7 +68,8 @@ def run(cfg: DictConfig) -> float:
 def train(cfg: DictConfig, run_dir: Path) -> float:
     """As `run`, in a folder that is this process's own."""
     machine = hardware.resolve(cfg.hardware)
-    log.info("hardware: %d x %s, %s", machine.world_size, machine.device_name, machine.precision)
+    compiled = ", compiled" if machine.compiled else ""
+    log.info("hardware: %d x %s, %s%s", machine.world_size, machine.device_name, machine.precision, compiled)
     lightning.seed_everything(cfg.seed, verbose=False)
     cfg.hardware.loader_threads = machine.loader_threads
     index = index_data(cfg)
@@ -106,6 +108,7 @@ def keep_output_readable() -> None:
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
 
 
 def check(cfg: DictConfig) -> None:
@@ -135,7 +138,7 @@ def index_data(cfg: DictConfig) -> StampIndex:
         log.info("no data.root given: training on the simulated survey %s", folder)
         cfg.data.root = str(simulate_survey(survey, folder, progress=is_first_process()))
     checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak", "leave_out")}
-    index = StampIndex.build(cfg.data.root, **checks)
+    index = cached_index(cfg.data.root, cfg.data.index_cache, LeakChecks(**checks))
     for split in SPLITS:
         log.info("%s: %s", split, ", ".join(f"{n:,} {name}s" for name, n in index.class_counts(split).items()))
     return index
@@ -245,7 +248,7 @@ def finish(
         metadata = datamodule.index.metadata(scores["row"])
         tables.append(score_table(scores["row"], split, scores["label"], scores["logit"], probability, metadata))
     provenance = {"checkpoint_sha256": sha256(best), "data_fingerprint": datamodule.index.fingerprint}
-    write_scores(run_dir / "scores.parquet", pa.concat_tables(tables), provenance)
+    write_scores(run_dir / "scores.parquet", pa.concat_tables(tables, promote_options="permissive"), provenance)
     metrics = evaluate_run(run_dir, calibrator, task.thresholds, region_column=cfg.data.region_column)
     report = write_report(run_dir, datamodule.read_stamps)
     log_headline(metrics, report)

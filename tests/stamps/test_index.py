@@ -3,7 +3,9 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.index import StampIndex
 from tests.stamps.datasets import SCHEMA, Row, spoil, write_dataset
 
@@ -40,6 +42,28 @@ def test_metadata_comes_in_the_order_of_the_rows_without_pixels(tmp_path):
     assert set(table.column_names) == set(SCHEMA.names) - {"stamp_npz"}
     few = index.metadata(rows[:4], ["dec", "region_id"])
     assert few.column_names == ["region_id", "dec"]
+
+
+def rewrite(file, name: str, column) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column(table[name])), file)
+
+
+def test_files_that_write_a_column_differently_make_one_table(tmp_path):
+    write_dataset(tmp_path, n_files=2)
+    file = tmp_path / "part-001.parquet"
+    rewrite(file, "lens_model", lambda column: column.dictionary_encode())
+    rewrite(file, "src_dmag", lambda column: column.cast(pa.float64()))
+    table = build(tmp_path).metadata(np.arange(96))
+    assert table.schema.field("lens_model").type == pa.string()
+    assert table.schema.field("src_dmag").type == pa.float64()
+
+
+def test_a_column_that_cannot_be_one_is_refused_before_anything_is_trained(tmp_path):
+    write_dataset(tmp_path, n_files=2)
+    rewrite(tmp_path / "part-001.parquet", "ra", lambda column: column.cast(pa.string()))
+    with pytest.raises(ContractError, match=r"files disagree on a column .*ra.*; write it alike"):
+        build(tmp_path)
 
 
 def test_columns_that_only_some_files_have_are_kept(tmp_path):

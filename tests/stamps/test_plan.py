@@ -73,6 +73,7 @@ def test_a_small_split_is_shuffled_fully_and_a_large_one_by_lanes():
     np.testing.assert_array_equal(order.rows(0, len(small)), everything)
     large = uniform(plan.FULL_SHUFFLE_ROWS + 1, 100)
     assert isinstance(plan.epoch_order(large, seed=3, epoch=7, lanes=8), Lanes)
+    assert isinstance(plan.epoch_order(large, seed=3, epoch=7, lanes=512), FullShuffle)  # 328 row groups
 
 
 def test_epochs_and_seeds_differ():

@@ -4,7 +4,7 @@ Every check here works on schemas and metadata columns only and is made before t
 stamps (a missing band, NaN pixels, broken bytes) are not breaches of contract: the stream counts and sets them aside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +123,7 @@ def usable(cutout_ok: pa.ChunkedArray, file: str) -> NDArray[np.bool_]:
 
 
 def _codes(column: pa.ChunkedArray, allowed: list[str] | list[int], name: str, file: str) -> NDArray[np.int32]:
-    codes = pc.index_in(column, value_set=pa.array(allowed).cast(_plain_type(column.type)))
+    codes = pc.index_in(column, value_set=pa.array(allowed).cast(plain_type(column.type)))
     if codes.null_count:
         counts = pc.value_counts(column.filter(pc.is_null(codes)).combine_chunks()).to_pylist()
         found = ", ".join(f"{entry['values']!r} ({entry['counts']} rows)" for entry in counts[:5])
@@ -134,7 +134,24 @@ def _codes(column: pa.ChunkedArray, allowed: list[str] | list[int], name: str, f
     return codes.to_numpy().astype(np.int32)
 
 
-def _plain_type(kind: pa.DataType) -> pa.DataType:
+def metadata_schema(schemas: Iterable[pa.Schema], root: str) -> pa.Schema:
+    """The metadata columns of all files together, without their dictionary encoding.
+
+    Raises:
+        ContractError: When files disagree on what a column holds.
+    """
+    plain = [
+        pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema if f.name not in PIXEL_COLUMNS])
+        for schema in schemas
+    ]
+    try:
+        return pa.unify_schemas(plain, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ContractError(f"{root}: files disagree on a column ({error}); write it alike") from error
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """What a column holds, whether or not it is encoded by a dictionary."""
     return kind.value_type if pat.is_dictionary(kind) else kind
 
 

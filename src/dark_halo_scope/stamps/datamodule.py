@@ -11,6 +11,7 @@ from dark_halo_scope.stamps.cache import CacheOptions, FileCache
 from dark_halo_scope.stamps.index import LeakChecks, StampIndex
 from dark_halo_scope.stamps.index_cache import cached_index
 from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
+from dark_halo_scope.stamps.memory import warn_of_open_row_groups
 from dark_halo_scope.stamps.plan import PlanError, Share
 from dark_halo_scope.stamps.prefetch import Prefetch, files_by_first_use
 from dark_halo_scope.stamps.quarantine import Quarantine
@@ -133,6 +134,7 @@ class StampDataModule(LightningDataModule):
                 f"data.batch_size={self._batch_size} cannot be accumulated from {accumulated} batches; "
                 f"choose a multiple of {accumulated}"
             )
+        warn_of_open_row_groups(self.index, self._options.lanes)
         return TrainLoader(
             self.index,
             "train",

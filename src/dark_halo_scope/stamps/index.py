@@ -133,6 +133,7 @@ class StampIndex:
         if condition:
             meets = np.concatenate([s.meets for s in scans if s.meets is not None])
             notes.append(leave_out(root, condition.text, meets, label, split, exclusion, 4))
+        contract.metadata_schema({s.schema for s in scans}, root)  # rows of any files must fit into one table
         digest = hashlib.sha256(b"".join(s.digest for s in scans) + exclusion.tobytes())
         index = cls(
             files=files,
@@ -216,6 +217,8 @@ class StampIndex:
         lengths = self.group_starts[groups + 1] - self.group_starts[groups]
         offset = (np.cumsum(lengths) - lengths)[np.searchsorted(groups, group_of_row)]
         table = file.read_row_groups((groups - self.file_groups[number]).tolist(), columns=names)
+        # files of one dataset may differ in what is encoded by a dictionary, which no concatenation takes
+        table = table.cast(pa.schema([f.with_type(contract.plain_type(f.type)) for f in table.schema]))
         return table.take(offset + rows - self.group_starts[group_of_row])
 
     def _in_use(self, split: str) -> NDArray[np.bool_]:

@@ -232,8 +232,11 @@ class EvalBatches:
 
 
 def epoch_order(split: SplitRows, *, seed: int, epoch: int, lanes: int) -> EpochOrder:
-    """The rows of a split in the order of one epoch: a full shuffle where the split is small, else by lanes."""
-    if len(split) <= FULL_SHUFFLE_ROWS:
+    """The rows of a split in the order of one epoch: a full shuffle where the split is small, else by lanes.
+
+    With no more row groups than lanes, every one would be open anyway, and several times where lanes share it.
+    """
+    if len(split) <= FULL_SHUFFLE_ROWS or len(split.groups) <= lanes:
         return FullShuffle(split, seed=seed, epoch=epoch)
     return Lanes(split, seed=seed, epoch=epoch, lanes=lanes)
 

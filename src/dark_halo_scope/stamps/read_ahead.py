@@ -71,11 +71,12 @@ class _Flight:
 
 def _launch(rows: Rows, pool: ThreadPoolExecutor, reader: StampReader, num_threads: int, pin_memory: bool) -> _Flight:
     """Begin to read a batch, cut into pieces for the threads."""
+    # Page-locked memory comes from torch's caching allocator, which takes a block back once the copies that were
+    # started from it are done: batches are reused without any account of ours.
     fields = {
-        name: torch.from_numpy(np.empty((len(rows), *shape), dtype)) for name, (shape, dtype) in reader.fields.items()
+        name: torch.empty((len(rows), *shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=pin_memory)
+        for name, (shape, dtype) in reader.fields.items()
     }
-    if pin_memory:
-        fields = {name: values.pin_memory() for name, values in fields.items()}
     arrays = {name: values.numpy() for name, values in fields.items()}
 
     def read(start: int, stop: int) -> list[Fault]:

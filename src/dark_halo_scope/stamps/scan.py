@@ -26,6 +26,7 @@ class FileScan:
         region: Names of the sky regions; (n,).
         host: Names of the host galaxies (n,), if the file has them.
         meets: Whether it meets the condition asked for (n,), if there is one.
+        schema: Columns of the file.
         digest: sha256 of the file's name, size, footer and the columns above.
     """
 
@@ -36,6 +37,7 @@ class FileScan:
     region: pa.Array
     host: pa.Array | None
     meets: NDArray[np.bool_] | None
+    schema: pa.Schema
     digest: bytes
 
 
@@ -82,6 +84,7 @@ def scan_file(
         region=leaks.key_column(table[region_column], region_column, name),
         host=leaks.key_column(table[host_column], host_column, name) if has_host else None,
         meets=condition.holds(table) if condition else None,
+        schema=file.schema_arrow,
         digest=digest.digest(),
     )
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 from numpy.typing import NDArray
 
-from dark_halo_scope.stamps.contract import BANDS, PIXEL_COLUMN, PIXEL_COLUMNS, ContractError
+from dark_halo_scope.stamps import contract
+from dark_halo_scope.stamps.contract import BANDS, PIXEL_COLUMN, ContractError
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.store.precision import stored_bytes
 
@@ -50,18 +51,12 @@ def metadata_schema(index: StampIndex, precision: str) -> pa.Schema:
     Raises:
         ContractError: When raw files disagree on a type, or a raw column has the name of an added one.
     """
-    schemas = []
-    for number in range(len(index.files.names)):
-        fields = [f for f in index.files.parquet(number).schema_arrow if f.name not in PIXEL_COLUMNS]
-        schemas.append(pa.schema([pa.field(f.name, _plain(f.type)) for f in fields]))
-    try:
-        raw = pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ContractError(f"{index.files.root}: files disagree on a column ({error}); write it alike") from error
+    files = index.files
+    raw = contract.metadata_schema((files.parquet(k).schema_arrow for k in range(len(files.names))), files.root)
     added = added_columns(precision)
     if taken := [field.name for field in added if field.name in raw.names]:
         raise ContractError(
-            f"{index.files.root}: column {', '.join(taken)} has a name that a store gives to a column of its own; "
+            f"{files.root}: column {', '.join(taken)} has a name that a store gives to a column of its own; "
             "rename it in the raw dataset"
         )
     return pa.schema([*raw, *added])
@@ -147,7 +142,3 @@ def plain_groups(footer: pq.FileMetaData, precision: str) -> PlainGroups | None:
     if (steps != steps[:, :1]).any():
         return None
     return PlainGroups(starts[:, 0], steps[:, 0], starts[:, -1])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pat.is_dictionary(kind) else kind
