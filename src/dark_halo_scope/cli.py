@@ -11,13 +11,14 @@ from dark_halo_scope.commands import (
     monitor,
     prepare,
     recover,
+    review,
     score,
     simulate,
 )
 from dark_halo_scope.configuration import plain_errors
 
 # In the order of the help.
-COMMANDS = (simulate, audit, prepare, monitor, score, evaluate, gallery, generalise, recover, export)
+COMMANDS = (simulate, audit, prepare, monitor, score, evaluate, gallery, generalise, recover, review, export)
 
 
 def main() -> None:
