@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +68,7 @@ class RowGroups:
                 del self._open[its_group]
         return reading
 
-    def _pieces(self, group: int) -> Iterator[pa.Array]:
+    def _pieces(self, group: int) -> Generator[pa.Array, None, None]:
         """The pixel column of a row group from its first row on, in pieces."""
         index = self._index
         number = int(np.searchsorted(index.file_groups, group, "right")) - 1
@@ -109,7 +109,7 @@ class _OpenRowGroup:
     Two, because the threads of a stream may be a batch or two apart.
     """
 
-    def __init__(self, pieces: Iterator[pa.Array], rows_at_a_time: int | None) -> None:
+    def __init__(self, pieces: Generator[pa.Array, None, None], rows_at_a_time: int | None) -> None:
         self._pieces = pieces
         self._ahead = rows_at_a_time
         self._lock = threading.Lock()
@@ -141,6 +141,8 @@ class _OpenRowGroup:
             raise
         self._held.append((self._end, values))
         self._end += len(values)
+        if self._ahead is None:
+            self._pieces.close()  # all is held: let go of the reader and of the pages that it has decompressed
 
 
 class _StampBytes:
