@@ -4,6 +4,7 @@ import argparse
 
 from dark_halo_scope.commands import (
     audit,
+    dashboard,
     evaluate,
     export,
     gallery,
@@ -18,7 +19,7 @@ from dark_halo_scope.commands import (
 from dark_halo_scope.configuration import plain_errors
 
 # In the order of the help.
-COMMANDS = (simulate, audit, prepare, monitor, score, evaluate, gallery, generalise, recover, review, export)
+COMMANDS = (simulate, audit, prepare, monitor, dashboard, score, evaluate, gallery, generalise, recover, review, export)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from omegaconf import OmegaConf
 
 from dark_halo_scope.callbacks.calibration import Calibration
 from dark_halo_scope.callbacks.wandb_evidence import WandbEvidence
@@ -27,6 +28,8 @@ def logged(tmp_path_factory):
 
     dataset = write_dataset(tmp_path_factory.mktemp("mislabelled"), change=change)
     run = TinyRun(dataset, tmp_path_factory.mktemp("logged"))
+    search = {"search": {"storage": "postgresql://optuna:s3cret@db.example.org/lenses"}}
+    OmegaConf.save(OmegaConf.create(CONFIG | search), run.config_file)
     logger = wandb_logger(str(run.folder), "test-project", best={"val/auroc": "max", "val/loss": "min"})
     evidence = [Calibration(), WandbEvidence(str(run.config_file), n_worst=5)]
     run.fit([*evidence, *run.standard_callbacks()], logger=logger, max_epochs=2)
@@ -45,6 +48,10 @@ def summary(logged):
 def offline_run(run):
     (folder,) = (run.folder / "wandb").glob("offline-run-*")
     return str(folder)
+
+
+def tables_of(run):
+    return Path(offline_run(run)) / "files" / "media" / "table" / "evidence" / "test"
 
 
 def test_the_run_is_finished_and_has_the_id_saved_in_the_run_folder(logged, summary):
@@ -69,22 +76,32 @@ def test_best_and_last_values_are_in_its_summary(logged, summary):
 
 
 @pytest.mark.parametrize("stage", ["val", "test"])
-def test_curves_histograms_and_tables_are_there(summary, stage):
+def test_curves_and_tables_are_there(summary, stage):
     logged = summary["summary"]
-    for name in ("roc_near_zero", "reliability"):
+    for name in ("roc_near_zero", "reliability", "logits"):
         assert logged[f"evidence/{stage}/{name}_table"]["_type"] == "table-file"
-    for name in ("controls", "lenses"):
-        histogram = logged[f"evidence/{stage}/logits_{name}"]
-        assert histogram["_type"] == "histogram"
-        assert sum(histogram["values"]) == 12
     for name in ("false_positives", "false_negatives"):
         assert logged[f"evidence/{stage}/worst_{name}"]["_type"] == "table-file"
 
 
+def test_the_logits_of_each_class_add_up_to_the_class(logged):
+    (path,) = (Path(offline_run(logged)) / "files" / "media" / "table" / "evidence" / "test").glob(
+        "logits_table_*.json"
+    )
+    rows = json.loads(path.read_text())["data"]
+    for name in ("controls", "lenses"):
+        assert sum(share for _, key, share in rows if key == name) == pytest.approx(1.0)
+
+
+def test_a_database_password_in_the_config_does_not_leave_the_machine(logged, summary):
+    assert "s3cret" in logged.config_file.read_text()
+    assert summary["config"]["search"]["storage"] == "postgresql://optuna:***@db.example.org/lenses"
+    assert "s3cret" not in json.dumps(summary["config"])
+
+
 def test_every_mistake_is_in_its_table_the_worst_first_and_its_image_in_the_run_folder(logged):
-    media = Path(offline_run(logged)) / "files" / "media" / "table" / "evidence" / "test"
     for name, rows in (("false_positives", {72}), ("false_negatives", {73, 75, 77})):
-        (path,) = media.glob(f"worst_{name}_*.json")
+        (path,) = tables_of(logged).glob(f"worst_{name}_*.json")
         table = json.loads(path.read_text())
         assert table["columns"][:6] == ["image", "row", "logit", "probability", "stamp_id", "region_id"]
         assert {line[1] for line in table["data"]} == rows

@@ -142,8 +142,7 @@ def test_the_card_takes_metrics_and_audit_of_this_checkpoint_and_these_data_only
     content = read_checkpoint(file)
     gates = [{"name": "Colour", "verdict": "concern", "finding": "core g/z alone: AUC 0.97"}]
     record = {"dataset": {"fingerprint": content["data_fingerprint"]}, "verdict": "concern", "gates": gates}
-    (run / "audit").mkdir()
-    (run / "audit" / "audit.json").write_text(json.dumps(record))
+    (run / "audit.json").write_text(json.dumps(record))
     facts = MEASURED | {"checkpoint": {"file": "best.ckpt", "sha256": sha256(file)}}
     out = tmp_path / "out"
     out.mkdir()

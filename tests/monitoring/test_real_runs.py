@@ -16,7 +16,9 @@ from dark_halo_scope.callbacks.heartbeat import Heartbeat
 from dark_halo_scope.commands import monitor
 from dark_halo_scope.configuration import ConfigError
 from dark_halo_scope.monitoring.rules import examine
-from dark_halo_scope.monitoring.run_state import MonitorError, read_run
+from dark_halo_scope.monitoring.run_state import MIN_QUIET_S, MonitorError, read_run
+from dark_halo_scope.search.errors import SearchError
+from dark_halo_scope.search.storage import open_storage
 from dark_halo_scope.stamps.codec import encode_stamp
 from dark_halo_scope.stamps.datamodule import StampDataModule
 from dark_halo_scope.tasks.base import DivergedError
@@ -71,10 +73,7 @@ def test_a_process_that_runs_is_stopped_and_is_killed(dataset, tmp_path, capsys)
     folder = tmp_path / "run"
     process = FORK.Process(target=train_for_long, args=(dataset, folder))
     process.start()
-    deadline = time.time() + 30
-    while not (folder / "history.json").exists() or read_run(folder, time.time()).status.step_s is None:
-        assert time.time() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: (folder / "history.json").exists() and read_run(folder, time.time()).status.step_s is not None)
     assert halo_monitor(folder, "--json") == 0
     (record,) = json.loads(capsys.readouterr().out)["runs"]
     assert (record["state"], record["pid"], record["findings"]) == ("running", process.pid, [])
@@ -87,6 +86,55 @@ def test_a_process_that_runs_is_stopped_and_is_killed(dataset, tmp_path, capsys)
     process.join()
     assert halo_monitor(folder.parent) == 3
     assert "dead" in capsys.readouterr().out
+
+
+class HangingData(StampDataModule):
+    """Gives a few batches and then no more, as a network drive does that has gone away."""
+
+    def train_dataloader(self):
+        batches = super().train_dataloader()
+
+        class Hanging:
+            def __len__(self):
+                return len(batches)
+
+            def __iter__(self):
+                for k, batch in enumerate(batches):
+                    if k == 3:
+                        time.sleep(1000)
+                    yield batch
+
+        return Hanging()
+
+
+def train_on_hanging_data(dataset, folder):
+    tiny_run.StampDataModule = HangingData
+    run = TinyRun(dataset, folder)
+    run.fit([heartbeat(run)], max_epochs=1)
+
+
+def test_a_process_whose_data_hang_is_stalled_though_its_heart_beats(dataset, tmp_path, capsys):
+    folder = tmp_path / "run"
+    process = FORK.Process(target=train_on_hanging_data, args=(dataset, folder))
+    process.start()
+    wait_for(lambda: (folder / "status.json").exists() and read_run(folder, time.time()).status.step == 3)
+    moved_at = read_run(folder, time.time()).status.moved_at
+    later = read_run(folder, moved_at + MIN_QUIET_S + 1)
+    assert (later.life, later.state) == ("running", "stalled")
+    (finding,) = examine(later).findings
+    assert f"py-spy dump --pid {process.pid}" in finding.advice
+    beats = later.status.beat_at
+    wait_for(lambda: read_run(folder, time.time()).status.beat_at > beats)
+    assert read_run(folder, time.time()).status.moved_at == moved_at
+    process.kill()
+    process.join()
+
+
+def wait_for(condition, timeout_s=30):
+    deadline = time.time() + timeout_s
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.1)
 
 
 def test_a_rate_that_is_far_too_high_ends_in_nan(run, monkeypatch):
@@ -106,6 +154,14 @@ def test_stamps_that_do_not_show_their_label_are_learnt_by_heart(tmp_path, monke
     run = TinyRun(write_dataset(tmp_path / "dataset", n_train=24, change=hide_arc), tmp_path / "run")
     run.fit([heartbeat(run), *run.standard_callbacks()], max_epochs=16)
     assert "overfitting" in findings(run)
+    assert halo_monitor(run.folder) == 1
+
+
+def test_a_run_that_has_learnt_all_there_is_to_learn_is_a_plateau(run):
+    run.fit([heartbeat(run), *run.standard_callbacks()], max_epochs=10)
+    assert run.history()["val/auroc"][-1][2] == 1.0
+    assert list(findings(run)) == ["plateau"]
+    assert "in 100 more it gains 0 at most" in findings(run)["plateau"].said
     assert halo_monitor(run.folder) == 1
 
 
@@ -146,12 +202,16 @@ def test_what_a_run_says_of_itself_is_what_the_trainer_knows(run):
     assert read_run(run.folder, time.time()).state == "finished"
 
 
-def test_a_study_is_shown_with_the_runs_beside_it(tmp_path, capsys):
-    url = f"sqlite:///{tmp_path}/study.db"
+@pytest.mark.parametrize("url", ["sqlite:///{folder}/study.db", "journal:///{folder}/study.log"])
+def test_a_study_is_shown_with_the_runs_beside_it(tmp_path, capsys, url):
+    url = url.format(folder=tmp_path)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(study_name="lens", storage=url, direction="maximize")
+    study = optuna.create_study(study_name="lens", storage=open_storage(url, 60, 180), direction="maximize")
     study.optimize(lambda trial: trial.suggest_float("optimizer.lr", 1e-5, 1e-3), n_trials=2)
     study.ask()
+    if url.startswith("sqlite"):
+        assert halo_monitor(tmp_path) == 0  # the folder of a search
+        assert "2 complete, 1 running" in capsys.readouterr().out
     assert halo_monitor(url) == 0
     shown = capsys.readouterr().out
     assert "2 complete, 1 running" in shown
@@ -166,7 +226,10 @@ def test_a_study_is_shown_with_the_runs_beside_it(tmp_path, capsys):
         (["nowhere"], MonitorError, "there is no such folder"),
         (["{folder}"], MonitorError, "it holds no run"),
         (["{folder}", "seed=3"], ConfigError, "takes options only"),
-        (["sqlite:////proc/none/study.db"], MonitorError, "cannot be opened"),
+        (["sqlite:///{folder}/typo.db"], MonitorError, "there is no such file"),
+        (["journal:////proc/none/study.log"], MonitorError, "there is no such file"),
+        (["postgresql://me:s3cret@127.0.0.1:1/lenses"], MonitorError, r"me:\*\*\*@127.0.0.1:1/lenses cannot be read"),
+        (["mysql://me@127.0.0.1/lenses"], SearchError, "write sqlite:////FILE, postgresql://"),
     ],
 )
 def test_what_cannot_be_looked_at_is_refused(tmp_path, words, error, said):
@@ -175,3 +238,4 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path, words, error, said):
     arguments, overrides = parser.parse_known_args(["monitor", *(word.format(folder=tmp_path) for word in words)])
     with pytest.raises(error, match=said):
         arguments.run(arguments, [word for word in overrides or words if "=" in word])
+    assert list(tmp_path.iterdir()) == []  # looking leaves nothing behind

@@ -117,6 +117,12 @@ def test_a_validation_loss_that_stays_high_is_overfitting_though_it_rises_no_mor
         assert ("overfitting" in found(replace(healthy(), history=history))) == named
 
 
+def test_a_validation_loss_near_zero_may_double():
+    train, val = 0.01 * np.exp(-np.arange(12) / 3), np.r_[0.003, 0.001, np.full(10, 0.002)]
+    history = {"train/loss": series(train), "val/loss": series(val)}
+    assert found(replace(healthy(), history=history)) == {}
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_a_flat_metric_is_a_plateau_with_its_uncertainty(mode):
     noise = np.random.default_rng(3).normal(0, 0.002, (100, 24))

@@ -1,5 +1,6 @@
 """What a W&B dashboard shows of the best checkpoint: curves, histograms, and the worst mistakes as images."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,24 @@ from dark_halo_scope.callbacks.code_version import code_version, library_version
 from dark_halo_scope.evaluation.calibration import Calibrator, calibrator_from_dict, reliability_bins
 from dark_halo_scope.evaluation.metrics import roc_counts
 from dark_halo_scope.evaluation.rgb import lupton_rgb
+from dark_halo_scope.loggers.identity import choices
 
 Scores = dict[str, NDArray[Any]]
 LARGEST_FPR_SHOWN = 0.1  # only the far left of a ROC matters at the prevalence of lenses
 MAX_CURVE_POINTS = 500
+LOGIT_BINS = 50
 CLASSES = {0: "controls", 1: "lenses"}
+PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")  # in the URL of a search's database
 METADATA = ("stamp_id", "region_id", "theta_e_arcsec", "arc_snr", "psf_fwhm_used_r", "control_kind")
 
 
 class WandbEvidence(Callback):
     """Logs to the run's W&B logger, if it has one; expects a task and a datamodule of stamps.
 
-    At the start: the config, the versions and the data fingerprint. After validation and test of the best checkpoint:
-    ROC near zero FPR, reliability before and after calibration, score histograms by class, and tables of the false
-    positives and false negatives with the most extreme logits, with their Lupton images.
+    At the start: the config without passwords and the groups it was composed from, the versions and the data
+    fingerprint. After validation and test of the best checkpoint: ROC near zero FPR, reliability before and after
+    calibration, the logits of both classes, and tables of the false positives and false negatives with the most extreme
+    logits, with their Lupton images.
 
     Args:
         config_file: the run's resolved config.
@@ -47,7 +52,8 @@ class WandbEvidence(Callback):
             return
         config: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=True)
         described = {"code": code_version(), "versions": library_versions(), "data_fingerprint": datamodule.fingerprint}
-        logger.log_hyperparams(config | described)
+        described["choices"] = choices(self.config_file.parent)
+        logger.log_hyperparams(_without_passwords(config) | described)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the evidence for the best checkpoint, not for every epoch."""
@@ -65,11 +71,20 @@ class WandbEvidence(Callback):
         scores: Scores = task.gathered_scores(stage)
         calibrator = calibrator_from_dict(task.calibrator) if task.calibrator is not None else None
         evidence = {"roc_near_zero": _roc(scores), "reliability": _reliability(scores, calibrator)}
-        evidence |= {f"logits_{name}": _histogram(scores, label) for label, name in CLASSES.items()}
+        evidence["logits"] = _logits(scores)
         worst = {"false_positives": _worst(scores, 0, self.n_worst), "false_negatives": _worst(scores, 1, self.n_worst)}
         for name, chosen in worst.items():
             evidence[f"worst_{name}"] = _table(_datamodule(trainer), scores, chosen, calibrator)
         logger.log_metrics({f"evidence/{stage}/{name}": value for name, value in evidence.items()})
+
+
+def _without_passwords(node: Any) -> Any:
+    """The same config, with what stands between user and host of a URL blotted out."""
+    if isinstance(node, dict):
+        return {key: _without_passwords(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_passwords(value) for value in node]
+    return PASSWORD.sub(r"\1:***", node) if isinstance(node, str) else node
 
 
 def _wandb_logger(trainer: Trainer) -> WandbLogger | None:
@@ -111,9 +126,17 @@ def _reliability(scores: Scores, calibrator: Calibrator | None) -> Any:
     )
 
 
-def _histogram(scores: Scores, label: int) -> wandb.Histogram:
-    edges = np.linspace(scores["logit"].min(), scores["logit"].max(), 51)  # the same for both classes
-    return wandb.Histogram(np_histogram=np.histogram(scores["logit"][scores["label"] == label], bins=edges))
+def _logits(scores: Scores) -> Any:
+    """How the logits of each class are distributed, as shares of the class: its wings are what is lost or mistaken."""
+    edges = np.linspace(scores["logit"].min(), scores["logit"].max(), LOGIT_BINS + 1)
+    counts = [np.histogram(scores["logit"][scores["label"] == label], bins=edges)[0] for label in CLASSES]
+    return wandb.plot.line_series(
+        xs=((edges[:-1] + edges[1:]) / 2).tolist(),
+        ys=[(of_class / of_class.sum()).tolist() for of_class in counts],
+        keys=list(CLASSES.values()),
+        title="Logits of controls and lenses: share of the class per bin",
+        xname="logit",
+    )
 
 
 def _worst(scores: Scores, label: int, n: int) -> NDArray[np.int64]:

@@ -24,9 +24,11 @@ def add(commands: _SubParsersAction) -> None:
         description="Look at a run: running, stalled, dead, failed or finished; progress and time left; plateau, "
         "overfitting, unstable training, waiting for data, GPU memory, early stopping; and for each what to do. "
         "Exit code: 0 healthy or finished, 1 warnings, 2 refused, 3 critical (stalled, dead, failed, NaN).",
-        epilog="example: halo monitor logs/lens_resnet18 --watch; halo monitor sqlite:////folder/study.db",
+        epilog="example: halo monitor logs/lens_resnet18 --watch; halo monitor logs/search/lens_resnet18",
     )
-    parser.add_argument("target", metavar="RUN", help="run folder, folder of runs, or storage URL of a study")
+    parser.add_argument(
+        "target", metavar="RUN", help="run folder, folder of runs or of a search, or storage URL of a study"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="look again every few seconds, as long as anything runs")
     how.add_argument("--json", action="store_true", help="print plain data, for scripts")
@@ -57,12 +59,13 @@ def _watch(target: str, view: "View") -> "View":
 
     from dark_halo_scope.monitoring.view import look
 
-    with Live(view.render(), auto_refresh=False) as screen:
+    with Live(auto_refresh=False) as screen:
         try:
+            screen.update(view.render(screen.console.height), refresh=True)
             while view.is_going_on:
                 time.sleep(LOOK_EVERY_S)
                 view = look(target, time.time())
-                screen.update(view.render(), refresh=True)
+                screen.update(view.render(screen.console.height), refresh=True)
         except KeyboardInterrupt:
             return view
     return view

@@ -99,7 +99,7 @@ def _test(run_dir: Path, checkpoint_sha256: str) -> dict[str, Any] | None:
 
 def _audit(run_dir: Path, fingerprint: str) -> dict[str, Any] | None:
     """What the audit of the training data found wrong, if it lies in the run folder and is about these data."""
-    file = run_dir / "audit" / "audit.json"
+    file = run_dir / "audit.json"
     if not file.exists():
         return None
     audit = json.loads(file.read_text())

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from dark_halo_scope.files import write_atomically
+from dark_halo_scope.loggers.identity import display_name, tags
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def wandb_logger(
     Only rank 0 starts one.
 
     Args:
-        run_dir: the run folder; keeps the run id (``wandb_run_id``, written before the run starts) and ``wandb/``.
+        run_dir: the run folder; keeps the run id (``wandb_run_id``, written before the run starts) and ``wandb/``, and
+            tells the run's name and tags (see `loggers.identity`).
         project: W&B project.
         group: runs of one group are shown together.
         best: metric -> ``max`` or ``min``: which value the summary keeps beside the last one.
@@ -67,12 +69,13 @@ def wandb_logger(
         finish_timeout_s: how long `finish_wandb` waits for uploads.
     """
     folder = Path(run_dir)
-    settings: dict[str, Any] = {"dir": str(folder), "project": project, "group": group, "name": folder.name}
+    settings: dict[str, Any] = {"dir": str(folder), "project": project, "group": group, "name": display_name(folder)}
     run = _start(
         folder, settings, wandb.Settings(init_timeout=init_timeout_s, finish_timeout=finish_timeout_s, quiet=True)
     )
     if run is None:
         return RunWandbLogger(save_dir=folder, project=project)
+    run.tags = tuple(dict.fromkeys([*run.tags, *tags(folder)]))  # given to `init` they would replace a user's own
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     for metric, direction in (best or {}).items():

@@ -17,6 +17,7 @@ SPIKE_FACTOR = 2.0  # and a spike at least doubles the usual loss
 SPIKES = 3  # one may be a bad batch, which clipping takes care of
 GRAD_NORM_FACTOR = 20.0  # clipped gradients vary by a few; divergence goes by powers of ten
 HIGHER, RISEN = 1.1, 1.05  # times the least loss, which lies some 2 sigma low among many: a few per cent
+LEAST_RISE = 0.003  # nats a stamp: a loss near zero may double, and no probability is worse by more than 0.3 %
 LARGEST_WAIT = 0.2  # of the training time: what a faster loader would save at most, beyond the noise of a shared disk
 LARGEST_MEMORY = 0.95  # of a GPU: torch needs the rest for fragments and cuDNN workspaces
 MINUTE = 60.0
@@ -123,7 +124,7 @@ def overfitting(run: RunState) -> Finding | None:
     late = val[-LEAST_VALIDATIONS:]
     stays_above = min(late) > HIGHER * least and statistics.fmean(train[-LEAST_VALIDATIONS:]) < train[since]
     goes_up = line.rises and statistics.fmean(late) > RISEN * least and trend(train[-n:]).falls
-    if not (stays_above or goes_up):
+    if not (stays_above or goes_up) or statistics.fmean(late) < least + LEAST_RISE:
         return None
     said = (
         f"val/loss is {val[-1]:.3g}, was {least:.3g} in epoch {since} and changes by {line.slope:+.2g} +- "

@@ -1,13 +1,19 @@
-"""A study's trials for the monitor, by Optuna's own means."""
+"""A study's trials for the monitor."""
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
-from sqlalchemy.exc import ArgumentError, OperationalError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.engine import make_url
 
 from dark_halo_scope.monitoring.run_state import MonitorError
+from dark_halo_scope.search.storage import open_storage, turn
+
+IN_FILES = ("sqlite", "journal")
 
 
 @dataclass(frozen=True)
@@ -23,22 +29,36 @@ class StudySummary:
         return asdict(self)
 
 
+def file_of(url: str) -> Path | None:
+    """The file that a storage is; None for a server."""
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme in IN_FILES else None
+
+
 def read_studies(url: str) -> tuple[StudySummary, ...]:
     """Every study in a storage.
 
     Args:
-        url: ``sqlite:////FILE``, ``postgresql://...``: a database that Optuna opens.
+        url: as in `search.storage`.
 
     Raises:
-        MonitorError: it cannot be opened, or holds no study.
+        MonitorError: it cannot be read, or holds no study.
+        SearchError: it is no URL of a storage.
     """
+    file = file_of(url)
+    if file is not None and not file.exists():
+        raise MonitorError(f"{url}: there is no such file")
     try:
-        names = optuna.get_all_study_names(url)
-    except (ArgumentError, OperationalError, ImportError) as error:
-        raise MonitorError(f"{url} cannot be opened: {str(error).splitlines()[0]}") from error
+        with turn(url) if file is not None else nullcontext():  # as whoever opens a study that is perhaps being made
+            storage = open_storage(url)
+            names = optuna.get_all_study_names(storage)
+    except StorageInternalError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise MonitorError(f"{shown} cannot be read: {reason}") from error
     if not names:
         raise MonitorError(f"{url} holds no study")
-    return tuple(_summary(optuna.load_study(study_name=name, storage=url)) for name in names)
+    return tuple(_summary(optuna.load_study(study_name=name, storage=storage)) for name in names)
 
 
 def _summary(study: optuna.Study) -> StudySummary:

@@ -10,10 +10,11 @@ from dark_halo_scope.monitoring.findings import Report
 from dark_halo_scope.monitoring.record import to_record
 from dark_halo_scope.monitoring.rules import examine
 from dark_halo_scope.monitoring.run_state import MonitorError, find_runs, read_run
-from dark_halo_scope.monitoring.screen import runs_table, study_table
-from dark_halo_scope.monitoring.trials import StudySummary, read_studies
+from dark_halo_scope.monitoring.screen import runs_screen, study_table
+from dark_halo_scope.monitoring.trials import StudySummary, file_of, read_studies
 
-SQLITE = "sqlite:///"
+STUDY = "study.db"  # in the folder of a search
+LINES_ASIDE = 12  # of a terminal: what is not a run, such as findings
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class View:
             study.trials.get("running") for study in self.studies
         )
 
-    def render(self) -> RenderableType:
-        """For a terminal."""
+    def render(self, height: int | None = None) -> RenderableType:
+        """For a terminal; one that does not scroll has so many lines."""
         tables = [study_table(study) for study in self.studies]
-        return Group(*tables, runs_table(self.reports)) if self.reports else Group(*tables)
+        most = None if height is None else max(1, height - LINES_ASIDE * (1 + len(tables)))
+        return Group(*tables, *([runs_screen(self.reports, most)] if self.reports else []))
 
     def to_record(self) -> dict[str, Any]:
         """For scripts."""
@@ -50,22 +52,26 @@ class View:
 
 
 def look(target: str, now: float) -> View:
-    """Look at a run folder, a folder of runs, or the storage of a study.
+    """Look at a run folder, a folder of runs, the folder of a search, or the storage of a study.
 
-    The runs of a study in an SQLite file are found in the folder of that file.
+    The runs of a study in a file are found in the folder of that file.
 
     Args:
-        target: path, or URL of an Optuna storage.
+        target: path, or URL of a study's storage.
         now: seconds since 1970.
 
     Raises:
         MonitorError: there is nothing to look at.
+        SearchError: the storage cannot be opened.
     """
-    if "://" not in target:
+    if "://" in target:
+        studies, file = read_studies(target), file_of(target)
+        runs = find_runs(file.parent, or_none=True) if file is not None else []
+    else:
         folder = Path(target)
         if not folder.is_dir():
             raise MonitorError(f"{target}: there is no such folder")
-        return View(tuple(examine(read_run(run, now)) for run in find_runs(folder)))
-    studies = read_studies(target)
-    runs = find_runs(Path(target.removeprefix(SQLITE)).parent, or_none=True) if target.startswith(SQLITE) else []
+        study = (folder / STUDY).resolve()
+        studies = read_studies(f"sqlite:///{study}") if study.exists() else ()
+        runs = find_runs(folder, or_none=bool(studies))
     return View(tuple(examine(read_run(run, now)) for run in runs), studies)
