@@ -29,6 +29,12 @@ $(VENV)/.bench: $(VENV)/.runtime benchmarks/mosaic.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/mosaic.txt
 	touch $@
 
+# Another Hydra than this project's (1.4 against 1.3), hence an environment of its own.
+$(VENV)/peer/.done: $(VENV)/.runtime benchmarks/sweepers/peer.txt
+	$(BIN)/python -m venv $(VENV)/peer
+	$(VENV)/peer/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/sweepers/peer.txt
+	touch $@
+
 train: env ## Simulate a small survey, train a lens finder on it, write its report (ARGS="key=value ..." to override)
 	$(BIN)/python train.py experiment=lens_resnet18 $(ARGS)
 
@@ -56,10 +62,13 @@ bench-loader: $(VENV)/.bench ## Compare stamps/s with other loaders (ARGS="--sta
 bench-train: env ## Measure training speed and what the loader takes of it (ARGS="--rounds 5 key=value ...")
 	$(BIN)/python benchmarks/train.py $(ARGS)
 
+bench-search: $(VENV)/peer/.done ## Compare searches with those of hydra-optuna-sweeper (ARGS="--rounds 3 --seeds 1 2 3")
+	$(BIN)/python benchmarks/search.py --peer $(VENV)/peer/bin/python $(ARGS)
+
 bench-scale: env ## Measure start-up and memory against the number of rows (ARGS="--rows 10000 1000000")
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-scale clean
+.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-search bench-scale clean

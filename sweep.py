@@ -32,7 +32,7 @@ def main() -> int:
     if arguments.export:
         return command.export(*arguments.export)
     if arguments.resume:
-        overrides = [*command.kept_overrides(arguments.resume), *overrides]
+        overrides = command.kept_overrides(arguments.resume, overrides)
     return command.search(overrides, arguments.workers)
 
 

@@ -1,6 +1,8 @@
-"""`python sweep.py` and `python train.py -m hparams_search=optuna`, as a user runs them, with real trainings."""
+"""`python sweep.py`, as a user runs it, with real trainings."""
 
+import contextlib
 import csv
+import io
 import re
 import shlex
 import subprocess
@@ -8,19 +10,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import sweep as entry
 
-from dark_halo_scope.configuration import REPOSITORY
-from tests.runs import TINY, train
+from dark_halo_scope.configuration import REPOSITORY, plain_errors
+from dark_halo_scope.run import run
+from dark_halo_scope.search.command import kept_overrides
+from tests.runs import TINY, composed
 from tests.search.searches import trials
 
 RUN = ["experiment=lens_small_cnn", "trainer.max_epochs=3", "logger=none", "search.name=tiny", "search_space=none"]
 SPACE = ["optimizer.lr=tag(log, interval(1e-5, 1e-2))", "data.batch_size=8,16,32", "model.dropout=interval(0, 0.5)"]
-SEARCH = ["search.n_trials=12", "search.pruner.n_startup_trials=3", "search.repeat.best=1", "search.repeat.seeds=1"]
+SEARCH = ["search.n_trials=7", "search.pruner.n_startup_trials=2", "search.repeat.best=1", "search.repeat.seeds=1"]
 
 
-def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "sweep.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=folder)
+def sweep(*arguments: str) -> tuple[int, str]:
+    """Run the command in this process: its exit code, and what it said."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        patch.setattr(sys, "argv", ["sweep.py", *arguments])
+        try:
+            with plain_errors():
+                code = entry.main()
+        except SystemExit as stop:
+            code = stop.code
+    return code, said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +43,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> str:
-    """What a search of twelve trials says."""
+    """What a search of seven trials says."""
     paths = [f"paths.data_dir={folder}/data", f"paths.log_dir={folder}/logs"]
-    done = sweep(folder, *TINY, *paths, *RUN, *SPACE, *SEARCH)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    code, said = sweep(*TINY, *paths, *RUN, *SPACE, *SEARCH)
+    assert code == 0, said
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +58,9 @@ def kept(finished: str, folder: Path) -> Path:
 def test_a_search_trains_its_total_and_prunes(finished: str, kept: Path):
     found = trials(f"sqlite:///{kept}/study.db", "tiny")
     states = [trial.state.name for trial in found]
-    assert len(found) == 12
+    assert len(found) == 7
     assert states.count("PRUNED") >= 1
-    assert states.count("COMPLETE") + states.count("PRUNED") == 12
+    assert states.count("COMPLETE") + states.count("PRUNED") == 7
     for trial in found:
         run = kept / f"trial-{trial.number}"
         validations = len(trial.intermediate_values)
@@ -58,17 +71,18 @@ def test_a_search_trains_its_total_and_prunes(finished: str, kept: Path):
 
 
 def test_each_news_is_told_once_where_there_is_no_terminal(finished: str):
-    assert len(re.findall(r"^tiny trial \d+ (?:complete|pruned)", finished, re.MULTILINE)) == 12
+    assert len(re.findall(r"^tiny trial \d+ (?:complete|pruned)", finished, re.MULTILINE)) == 7
     assert len(re.findall(r"^tiny-repeats trial 0 complete", finished, re.MULTILINE)) == 1
-    assert re.search(r"^12 of 12 trials, \d+ pruned", finished, re.MULTILINE)
+    assert re.search(r"^7 of 7 trials, \d+ pruned", finished, re.MULTILINE)
 
 
-def test_the_recommended_command_trains(finished: str, kept: Path, folder: Path):
+def test_the_recommended_command_trains(finished: str, tmp_path: Path):
     (command,) = re.findall(r"recommended \(trial \d+: .*\):\n  python train.py (.*)", finished)
     words = shlex.split(command)
     assert not any(word.startswith(("search", "hparams_search", "hydra")) for word in words)
-    done = train(folder, *words, "debug=one_batch")
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "run").mkdir()
+    run(composed(*words, "debug=one_batch", f"paths.run_dir={tmp_path}/run"))
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_the_page_stands_alone_and_shows_what_was_tried(kept: Path):
@@ -80,43 +94,50 @@ def test_the_page_stands_alone_and_shows_what_was_tried(kept: Path):
 
 
 def test_status_export_and_resume_of_a_finished_search(kept: Path, tmp_path: Path):
-    status = sweep(tmp_path, "--status", str(kept))
-    assert status.returncode == 0, status.stderr
-    assert "12 of 12 trials" in status.stdout
-    exported = sweep(tmp_path, "--export", str(kept), "trials.csv")
-    assert exported.returncode == 0, exported.stderr
+    code, said = sweep("--status", str(kept))
+    assert code == 0, said
+    assert re.search(r"^tiny +\S+ +7 of 7", said, re.MULTILINE)
+    assert re.search(r"^tiny-repeats +\S+ +1 of 1", said, re.MULTILINE)
+    code, said = sweep("--export", str(kept), str(tmp_path / "trials.csv"))
+    assert code == 0, said
     lines = list(csv.DictReader((tmp_path / "trials.csv").open()))
-    assert [line["study"] for line in lines] == ["tiny"] * 12 + ["tiny-repeats"]
+    assert [line["study"] for line in lines] == ["tiny"] * 7 + ["tiny-repeats"]
     assert {line["state"] for line in lines} == {"complete", "pruned"}
-    resumed = sweep(tmp_path, "--resume", str(kept))
-    assert resumed.returncode == 0, resumed.stderr
-    assert "recommended (trial" in resumed.stdout
-    assert len(trials(f"sqlite:///{kept}/study.db", "tiny")) == 12
+    code, said = sweep("--resume", str(kept))
+    assert code == 0, said
+    assert "recommended (trial" in said
+    assert len(trials(f"sqlite:///{kept}/study.db", "tiny")) == 7
 
 
-def test_trials_in_processes_of_their_own_and_how_they_end(folder: Path):
-    """One that trains, and one whose loss is not a number after a step: told apart, and the search goes on."""
-    give = ["search.name=own", "search.process=own", "search.repeat.best=0", "hparams_search/sampler=grid"]
-    search = ["hparams_search=optuna", "search_space=none", "optimizer.lr=1e-4,1e30", "trainer.max_epochs=1", *give]
-    done = train(folder, "experiment=lens_small_cnn", "logger=none", *search, "trainer.gradient_clip_val=null", "-m")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = trials(f"sqlite:///{folder}/logs/search/own/study.db", "own")
-    assert [trial.user_attrs["outcome"] for trial in found] == ["complete", "diverged"]
-    assert "the training loss became NaN" in found[1].user_attrs["error"]
-    log = (folder / "logs" / "search" / "own" / "trial-0" / "run.log").read_text()
-    assert re.match(r"\d\d:\d\d:\d\d INFO", log)
+def test_a_search_that_stops_tells_why_and_how_to_go_on(tmp_path: Path):
+    give = ["search_space=none", "optimizer.lr=1e-4,1e-3", "search.name=stops", "search.max_failures=0"]
+    code, said = sweep(*give, f"paths.log_dir={tmp_path}", "search.process=mine", "--workers", "1")
+    assert code == 1
+    assert "worker 0 ended with exit code 2" in said
+    assert "1 trials failed, and search.max_failures=0; the last, trial 0, with: SearchError: search.process" in said
+    folder = tmp_path / "search" / "stops"
+    assert f"to go on: python sweep.py --resume {folder}" in said
+    kept = kept_overrides(folder, ["search.process=same", "seed=3"])
+    assert kept == ["hparams_search=optuna", *give, f"paths.log_dir={tmp_path}", "search.process=same", "seed=3"]
+
+
+def test_the_entry_script_refuses_in_a_sentence():
+    command = [sys.executable, str(REPOSITORY / "sweep.py"), "--status", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "refused: nowhere is not the folder of a search" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("argument", "sentence"),
     [
-        (["--status", "nowhere"], "nowhere is not the folder of a search"),
-        (["search.n_trial=3"], "there is no key search.n_trial"),
-        (["search.storage=mysql://x/y"], "write sqlite:////FILE, postgresql://USER@HOST/DATABASE or journal:////FILE"),
+        ("search.n_trial=3", "there is no key search.n_trial"),
+        ("search.storage=mysql://x/y", "write sqlite:////FILE, postgresql://USER@HOST/DATABASE or journal:////FILE"),
+        ("--worker", "--worker is neither an option nor key=value"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_in_a_sentence(arguments: list[str], sentence: str, tmp_path: Path):
-    done = sweep(tmp_path, *arguments, *([f"paths.log_dir={tmp_path}"] if "=" in arguments[0] else []))
-    assert done.returncode != 0
-    assert sentence in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_cannot_be_searched_is_refused_in_a_sentence(argument: str, sentence: str, tmp_path: Path):
+    code, said = sweep(argument, f"paths.log_dir={tmp_path}")
+    assert code != 0
+    assert sentence in said
+    assert "Traceback" not in said

@@ -11,11 +11,12 @@ from lightning.pytorch import Callback
 from dark_halo_scope.callbacks.budget import Budget
 from dark_halo_scope.callbacks.heartbeat import Heartbeat
 from dark_halo_scope.callbacks.ledger import Account, Ledger, committed, spent
-from dark_halo_scope.callbacks.meter import BudgetError, Meter
+from dark_halo_scope.callbacks.meter import BudgetError, BudgetSpentError, Meter
 from dark_halo_scope.monitoring.process import ProcessName
 from dark_halo_scope.monitoring.run_state import read_run
+from dark_halo_scope.run import run as run_here
 from tests.callbacks.tiny_run import STEPS_PER_EPOCH, TinyRun
-from tests.runs import train
+from tests.runs import TINY, composed
 
 CAP_USD = 0.50
 SLOW = 0.02  # seconds added to a step, so that the cap falls into the middle of an epoch
@@ -110,8 +111,26 @@ def test_a_spent_budget_refuses_the_next_run_and_says_what_to_do(run, tmp_path):
     with ledger.turn() as found:
         found.append(old)
     budget = Budget(str(run.folder), str(ledger.path), usd_per_hour=1.0, max_usd=1.0)
-    with pytest.raises(BudgetError, match=r"no room for another run: \$1\.\d\d .* raise the cap"):
+    with pytest.raises(BudgetSpentError, match=r"no room for another run: \$1\.\d\d .* raise the cap"):
         run.fit([budget, *run.standard_callbacks()], min_epochs=None)
+    refused = accounts(ledger.path)[1]
+    assert refused.held_h(time.time()) == 0.0  # it pays for its own end, and keeps nothing from the others
+    Meter._open.close()
+    assert accounts(ledger.path)[1].closed_at is not None
+
+
+def test_an_account_is_opened_before_a_further_run_loads_its_data_and_is_its_only_one(run, tmp_path):
+    ledger = tmp_path / "budget.json"
+    for name in ("first", "second"):
+        budget = Budget(str(tmp_path / name), str(ledger), usd_per_hour=1.0, max_usd=100.0, reserve_s=60.0)
+        budget.open_early()
+        if name == "second":
+            (_, opened) = accounts(ledger)
+            assert opened.run == str(tmp_path / "second")
+            assert opened.held_h(time.time()) > 0
+        run.fit([budget, *run.standard_callbacks()], max_epochs=1, min_epochs=None)
+        budget.meter.close()
+    assert [account.run for account in accounts(ledger)] == [str(tmp_path / name) for name in ("first", "second")]
 
 
 @pytest.mark.parametrize("limit", ["min_epochs", "min_steps"])
@@ -171,21 +190,18 @@ def test_runs_hold_what_they_need_to_end_and_use_it_up_when_they_stop():
 
 
 def test_a_whole_run_of_the_shipped_configs_ends_below_its_cap_with_a_report(tmp_path):
-    done = train(
-        tmp_path,
-        "callbacks=[default,heartbeat,budget]",
-        "callbacks.budget.usd_per_hour=20",
-        f"callbacks.budget.max_usd={CAP_USD}",
-        "callbacks.budget.reserve_s=60",
-        "callbacks.early_stopping=null",
-        "trainer.min_epochs=null",
-        "trainer.max_epochs=100000",
-        "model=small_cnn",
-        "logger=none",
-        "run_name=capped",
+    folder = tmp_path / "run"
+    folder.mkdir()
+    give = ["callbacks=[default,heartbeat,budget]", "callbacks.budget.usd_per_hour=30", "callbacks.budget.reserve_s=45"]
+    give += [f"callbacks.budget.max_usd={CAP_USD}", "model=small_cnn", "logger=none"]
+    endless = ["callbacks.early_stopping=null", "trainer.min_epochs=null", "trainer.max_epochs=100000"]
+    paths = [f"paths.data_dir={tmp_path}/data", f"paths.run_dir={folder}"]
+    run_here(
+        composed(
+            *TINY, *paths, *give, *endless, f"callbacks.budget.max_usd={CAP_USD}", "model=small_cnn", "logger=none"
+        )
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    (folder,) = (tmp_path / "logs").glob("*/capped")
+    Meter._open.close()
     assert (folder / "report.html").exists()
     (account,) = accounts(folder / "budget.json")
     assert account.closed_at is not None

@@ -1,33 +1,21 @@
 """Two ranks on a CPU inside a sweep: the same trials and values as one process."""
 
 import json
-import subprocess
+import re
 from pathlib import Path
 
 import pytest
+import train
 
-from tests.runs import train
-from tests.search.searches import trials
+from dark_halo_scope.configuration import CONFIGS
+from dark_halo_scope.run import run
+from tests.runs import TINY, composed
+from tests.search.searches import Forked, trials
 
 SHORT = ["experiment=lens_small_cnn", "trainer.max_epochs=1", "data.batch_size=16", "logger=none"]
 SHORT += ["trainer.limit_train_batches=4", "transforms/augment=none"]
-LRS = "optimizer.lr=1e-4,3e-3"
+RATES = (1e-4, 3e-3)
 BY_BATCH_NORM = 1e-3  # it sees the stamps of its rank only: half the batch
-
-
-def values(folder: Path, pattern: str) -> dict[str, float]:
-    """Validation loss of each job, by the name of its folder."""
-    found = {}
-    for history in sorted(folder.glob(pattern)):
-        (value,) = json.loads(history.read_text())["metrics"]["val/loss"]["values"]
-        found[history.parent.name] = value[2]
-    return found
-
-
-def swept(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    done = train(folder, *SHORT, *overrides, "-m")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +24,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path) -> dict[str, float]:
-    """What one process makes of two learning rates."""
-    swept(folder, f"hydra.sweep.dir={folder}/alone", LRS)
-    found = values(folder, "alone/*/history.json")
-    assert list(found) == ["0", "1"]
-    assert found["1"] - found["0"] > 10 * BY_BATCH_NORM
-    return found
+def alone(folder: Path) -> list[float]:
+    """The validation loss that one process, this one, reaches with each of two learning rates."""
+    losses = []
+    for rate in RATES:
+        run_dir = folder / f"alone-{rate}"
+        run_dir.mkdir()
+        paths = [f"paths.data_dir={folder}/data", f"paths.run_dir={run_dir}"]
+        run(composed(*TINY, *paths, *SHORT, f"optimizer.lr={rate}"))
+        losses.append(loss(run_dir))
+    assert losses[1] - losses[0] > 10 * BY_BATCH_NORM
+    return losses
 
 
-def test_a_plain_sweep_over_ranks(folder: Path, alone: dict[str, float]):
-    swept(folder, f"hydra.sweep.dir={folder}/ranks", LRS, "hardware.devices=2")
-    assert values(folder, "ranks/*/history.json") == pytest.approx(alone, abs=BY_BATCH_NORM)
+def loss(run_dir: Path) -> float:
+    (value,) = json.loads((run_dir / "history.json").read_text())["metrics"]["val/loss"]["values"]
+    return value[2]
+
+
+def swept(folder: Path, *overrides: str) -> None:
+    paths = [f"paths.data_dir={folder}/data", f"paths.log_dir={folder}/logs"]
+    words = ["-m", f"--config-path={CONFIGS}", *TINY, *paths, *SHORT, "hardware.devices=2", *overrides]
+    code, said = Forked(train.main, words, folder / "sweep.log").end()
+    assert code == 0, said
+
+
+def test_a_plain_sweep_over_ranks(folder: Path, alone: list[float]):
+    swept(folder, f"hydra.sweep.dir={folder}/ranks", f"optimizer.lr={','.join(map(str, RATES))}")
+    assert [loss(folder / "ranks" / name) for name in ("0", "1")] == pytest.approx(alone, abs=BY_BATCH_NORM)
     assert not [*folder.glob("ranks/*/multirun*")]  # no rank began a sweep of its own
 
 
-def test_a_search_over_ranks(folder: Path, alone: dict[str, float]):
-    search = ["hparams_search=optuna", "hparams_search/sampler=grid", "search_space=none", LRS, "search.name=ranks"]
+def test_a_search_over_ranks_gives_its_trial_a_process_of_its_own(folder: Path, alone: list[float]):
+    search = ["hparams_search=optuna", "hparams_search/sampler=grid", "search_space=none", "search.name=ranks"]
     search += ["search.repeat.best=0", "monitor.metric=val/loss", "monitor.mode=min", "hparams_search/pruner=none"]
-    swept(folder, *search, "hardware.devices=2")
-    found = trials(f"sqlite:///{folder}/logs/search/ranks/study.db", "ranks")
-    assert [t.state.name for t in found] == ["COMPLETE"] * 2
-    assert [t.params["optimizer.lr"] for t in found] == [1e-4, 3e-3]
-    assert [t.value for t in found] == pytest.approx(list(alone.values()), abs=BY_BATCH_NORM)
+    swept(folder, *search, f"optimizer.lr=choice({RATES[1]})")
+    kept = folder / "logs" / "search" / "ranks"
+    (trial,) = trials(f"sqlite:///{kept}/study.db", "ranks")
+    assert trial.state.name == "COMPLETE"
+    assert trial.params["optimizer.lr"] == RATES[1]
+    assert trial.value == pytest.approx(alone[1], abs=BY_BATCH_NORM)
+    assert json.loads((kept / "trial-0" / "outcome.json").read_text())["state"] == "complete"
+    assert re.match(r"\d\d:\d\d:\d\d INFO", (kept / "trial-0" / "run.log").read_text())

@@ -18,8 +18,7 @@ from dark_halo_scope.search.storage import load_study
 from dark_halo_scope.search.sweep import open_study
 from dark_halo_scope.search.tally import Tally, tally
 from dark_halo_scope.search.worker import Worker, seeded
-from tests.runs import composed
-from tests.search.searches import sqlite
+from tests.search.searches import job_config, sqlite
 
 SPACE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-1))", "model.dropout": "interval(0, 0.5)"}
 SAMPLERS = sorted(file.stem for file in (CONFIGS / "hparams_search" / "sampler").glob("*.yaml"))
@@ -32,7 +31,7 @@ def good(number: int, words: list[str]) -> Outcome:
 
 
 def make_worker(folder: Path, *overrides: str, launch=good, n_trials: int = 6) -> Worker:
-    cfg = composed("hparams_search=optuna", f"paths.log_dir={folder}/logs", "search.name=s", *overrides)
+    cfg = job_config(folder, *overrides)
     settings, space = read_settings(cfg), read_space(SPACE, [])
     sampler = seeded(instantiate(cfg.search.sampler, _partial_=True), settings.seed) if cfg.search.sampler else None
     study = open_study(settings, cfg, space, [])
@@ -116,6 +115,26 @@ def test_the_failure_budget_stops_the_search_and_stays_spent(tmp_path: Path):
     assert tally(load_study(sqlite(tmp_path), "s").trials) == Tally(complete=6, failed=3)
 
 
+def test_a_spent_budget_ends_each_worker_in_a_sentence_and_fails_no_trial(tmp_path: Path):
+    no_room = Outcome("refused", error="the budget of $1.00 leaves no room for another run; raise the cap")
+
+    def launch(number: int, words: list[str]) -> Outcome:
+        return good(number, words) if number < 2 else no_room
+
+    sentence = r"s stops with 2 of 6 trials done: the budget .* raise the cap; so changed, the same command goes on"
+    for n_refused in (1, 2):
+        worker = make_worker(tmp_path, "search.max_failures=0", launch=launch)
+        with pytest.raises(SearchError, match=sentence):
+            worker.work()
+        assert tally(worker.study.trials) == Tally(complete=2, retried=n_refused, waiting=1)
+    worker = make_worker(tmp_path, "search.max_failures=0")
+    worker.work()
+    trials = worker.study.trials
+    assert tally(trials) == Tally(complete=6, retried=2)
+    assert trials[2].params == trials[3].params == trials[4].params
+    assert [trial.user_attrs["outcome"] for trial in trials[2:5]] == ["refused", "refused", "complete"]
+
+
 def test_several_objectives_and_a_trial_that_diverges(tmp_path: Path):
     def launch(number: int, words: list[str]) -> Outcome:
         if number == 3:
@@ -129,7 +148,7 @@ def test_several_objectives_and_a_trial_that_diverges(tmp_path: Path):
 
 
 def test_a_study_of_another_space_is_not_gone_on_with(tmp_path: Path):
-    cfg = composed("hparams_search=optuna", f"paths.log_dir={tmp_path}/logs", "search.name=s")
+    cfg = job_config(tmp_path)
     settings = read_settings(cfg)
     open_study(settings, cfg, read_space(SPACE, []), ["experiment=lens_resnet18", "hardware=cpu"])
     open_study(settings, cfg, read_space(SPACE, []), ["hardware=h100_bf16", "experiment=lens_resnet18"])
@@ -166,7 +185,7 @@ def test_the_best_are_repeated_with_other_seeds_and_the_mean_decides(tmp_path: P
 def test_a_grid_too_large_for_the_total_is_refused(tmp_path: Path):
     from dark_halo_scope.search.sweep import _plan_grid
 
-    cfg = composed("hparams_search=optuna", f"paths.log_dir={tmp_path}/logs", "search.name=s", "search.n_trials=3")
+    cfg = job_config(tmp_path, "search.n_trials=3")
     settings, space = read_settings(cfg), read_space({"optimizer.lr": "1e-4,1e-3", "seed": "1,2"}, [])
     with pytest.raises(SearchError, match=r"the grid has 4 points: set search.n_trials=4"):
         _plan_grid(settings, open_study(settings, cfg, space, []), space)

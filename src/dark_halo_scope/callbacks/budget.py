@@ -76,8 +76,19 @@ class Budget(Callback):
         self._beat_at = 0.0
         self._warned = 0.0
 
+    def open_early(self) -> None:
+        """Open the account of one more run of a ledger before anything is loaded for it, which takes its time too.
+
+        Raises:
+            BudgetSpentError: the ledger has no room for it.
+        """
+        with self.ledger.turn() as accounts:
+            earlier = accounts[-1:]
+        for like in earlier:
+            Meter(self.ledger, self.caps, self.run_dir, like.units, like.usd_per_unit_hour, self.reserve_s)
+
     def setup(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
-        """Open the account.
+        """Open the account, if it is not open.
 
         Raises:
             BudgetError: the ledger has no room for one more run, or the trainer would not heed a stop.
@@ -90,7 +101,10 @@ class Budget(Callback):
             )
         if trainer.is_global_zero:
             units = trainer.num_nodes if self.per == "machine" else trainer.world_size
-            self.meter = Meter(self.ledger, self.caps, self.run_dir, units, self.usd_per_hour or 0.0, self.reserve_s)
+            self.meter = Meter.opened_for(self.run_dir) or Meter(
+                self.ledger, self.caps, self.run_dir, units, self.usd_per_hour or 0.0, self.reserve_s
+            )
+            self.meter.account.units = units
 
     def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Say what the run will cost, as far as an earlier one tells; a resumed run may have no room to train."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import os
 import signal
 import subprocess
@@ -23,11 +24,12 @@ from dark_halo_scope.configuration import CONFIGS, REPOSITORY
 from dark_halo_scope.files import write_atomically
 from dark_halo_scope.search.errors import SearchError
 from dark_halo_scope.search.page import write_page
-from dark_halo_scope.search.progress import News, headline, table
+from dark_halo_scope.search.progress import News, headline
 from dark_halo_scope.search.recommend import recommend, repeats_of
 from dark_halo_scope.search.repeats import repeats_name
+from dark_halo_scope.search.screen import screen
 from dark_halo_scope.search.settings import Settings, read_settings
-from dark_halo_scope.search.space import belongs
+from dark_halo_scope.search.space import belongs, key_of
 from dark_halo_scope.search.storage import load_study
 from dark_halo_scope.search.tally import READY, tally
 
@@ -53,16 +55,15 @@ def search(overrides: Sequence[str], n_workers: int) -> int:
     codes = [worker.returncode for worker in workers]
     if any(codes):
         console.print(_last_words(settings.folder, codes), markup=False, soft_wrap=True)
-    return _end(console, settings)
+    return _end(console, settings, stopped=any(codes))
 
 
 def status(folder: Path) -> int:
     """Show where a search stands."""
     settings = read_settings(composed(_plain(kept_overrides(folder))))
+    load_study(settings.storage, settings.name)  # or the sentence that says why not
     console = Console(highlight=False)
-    console.print(headline(settings, load_study(settings.storage, settings.name)))
-    for study in _studies(settings):
-        console.print(table(study, None))
+    console.print(screen(settings, _studies(settings), console.width, height=None))
     return 0
 
 
@@ -89,8 +90,8 @@ def export(folder: Path, file: Path) -> int:
     return 0
 
 
-def kept_overrides(folder: Path) -> list[str]:
-    """The overrides that a search was started with.
+def kept_overrides(folder: Path, changes: Sequence[str] = ()) -> list[str]:
+    """The overrides that a search was started with, as far as `changes` leave them; then those.
 
     Raises:
         SearchError: the folder is not one of a search.
@@ -98,7 +99,9 @@ def kept_overrides(folder: Path) -> list[str]:
     file = folder / "search.yaml"
     if not file.exists():
         raise SearchError(f"{folder} is not the folder of a search: it has no search.yaml")
-    return [str(word) for word in OmegaConf.load(file).overrides]
+    changed = {key_of(word) for word in changes}
+    kept = [str(word) for word in OmegaConf.load(file).overrides]
+    return [*(word for word in kept if key_of(word) not in changed), *changes]
 
 
 def composed(words: Sequence[str]) -> DictConfig:
@@ -108,9 +111,10 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 
 def _plain(overrides: Sequence[str]) -> list[str]:
-    """The overrides that do not sweep."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [word for word, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+    """The overrides that neither sweep nor are for Hydra itself, whose launcher may be another machine's."""
+    words = [word for word in overrides if not belongs(word, ("hydra",))]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return [word for word, override in zip(words, parsed, strict=True) if not override.is_sweep_override()]
 
 
 def _start(k: int, n_workers: int, overrides: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -129,25 +133,24 @@ def _start(k: int, n_workers: int, overrides: Sequence[str], folder: Path) -> su
 
 def _watch(console: Console, settings: Settings, workers: Sequence[subprocess.Popen[bytes]]) -> None:
     """Show the studies until the workers have ended: a table that follows on a terminal, else a line for each news."""
-    news = News()
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    news, studies = News(), list[Study]()
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             over = all(worker.poll() is not None for worker in workers)
-            for study in _studies(settings):
-                if console.is_terminal:
-                    live.update(table(study, console.height - 4, headline(settings, study)), refresh=True)
-                else:
-                    for line in news.of(study):
-                        console.print(line, markup=False, soft_wrap=True)
+            studies += _studies(settings, len(studies))
+            if console.is_terminal and studies:
+                live.update(screen(settings, studies, console.width, console.height), refresh=True)
+            for line in () if console.is_terminal else itertools.chain.from_iterable(map(news.of, studies)):
+                console.print(line, markup=False, soft_wrap=True)
             if over:
                 return
             time.sleep(LOOK_EVERY_S)
 
 
-def _studies(settings: Settings) -> list[Study]:
-    """The study, and that of its repeats, as far as they have begun."""
+def _studies(settings: Settings, n_known: int = 0) -> list[Study]:
+    """The study, and that of its repeats, as far as they have begun and beyond those that are known."""
     found = []
-    for name in (settings.name, repeats_name(settings.name)):
+    for name in (settings.name, repeats_name(settings.name))[n_known:]:
         try:
             found.append(load_study(settings.storage, name))
         except SearchError:
@@ -155,9 +158,10 @@ def _studies(settings: Settings) -> list[Study]:
     return found
 
 
-def _end(console: Console, settings: Settings) -> int:
+def _end(console: Console, settings: Settings, stopped: bool) -> int:
     study = load_study(settings.storage, settings.name)
-    console.print(headline(settings, study))
+    if not console.is_terminal:  # which shows it above
+        console.print(headline(settings, study))
     recommendations = recommend(study)
     for recommendation in recommendations:
         recommendation.verify(composed)
@@ -165,7 +169,7 @@ def _end(console: Console, settings: Settings) -> int:
     page = write_page(settings, study, recommendations, repeats_of(study))
     console.print(f"page: {page}", markup=False, soft_wrap=True)
     counts = tally(study.get_trials(deepcopy=False))
-    unfinished = counts.running + counts.waiting > 0 or not recommendations
+    unfinished = stopped or counts.running + counts.waiting > 0 or not recommendations
     if unfinished:
         console.print(f"to go on: python sweep.py --resume {settings.folder}", markup=False, soft_wrap=True)
     return EXIT_UNFINISHED if unfinished else 0

@@ -12,7 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dark_halo_scope.pages.figures import CONTROL, LENS, TEXT, house_style, new_axes, to_svg
-from dark_halo_scope.search.progress import short
+from dark_halo_scope.search.progress import elided, short
 
 PANEL_INCHES = (2.7, 2.4)
 GOOD_SHARE = 0.25  # of the complete trials: those that are drawn in colour
@@ -24,7 +24,7 @@ def history_plot(study: Study, metric: str) -> str:
     """Value of each trial in the order they were begun, and the best so far."""
     figure, axes = new_axes()
     complete, pruned = _with_value(study, TrialState.COMPLETE), _with_value(study, TrialState.PRUNED)
-    axes.plot([t.number for t in pruned], _values(pruned), "x", color=CONTROL, ms=6, label="pruned, at its last")
+    axes.plot([t.number for t in pruned], _drawn(pruned, complete), "x", color=CONTROL, ms=6, label="pruned")
     axes.plot([t.number for t in complete], _values(complete), "o", color=LENS, ms=5, label="complete")
     numbers, values = [t.number for t in complete], np.array(_values(complete))
     best = (np.maximum if study.direction == StudyDirection.MAXIMIZE else np.minimum).accumulate(values)
@@ -92,7 +92,7 @@ def slice_plots(study: Study, metric: str) -> dict[str, str]:
         for trials, marker, colour in ((pruned, "x", CONTROL), (complete, "o", LENS)):
             having = [t for t in trials if name in t.params]
             at = _positions(distribution, [t.params[name] for t in having], jitter=True)
-            axes.plot(at, _values(having), marker, color=colour, ms=4.5)
+            axes.plot(at, _drawn(having, complete), marker, color=colour, ms=4.5)
         _scale(axes, distribution)
         axes.set(xlabel=name)
         plots[name] = to_svg(figure, f"slice{k}", f"{metric} against {name}")
@@ -123,8 +123,9 @@ def parallel_plot(study: Study, metric: str) -> str:
         ticks = _ticks(distributions[name]) if name in distributions else [(0.0, f"{low:.4f}"), (1.0, f"{high:.4f}")]
         axes.axvline(k, color=TEXT, lw=0.8, alpha=0.5)
         for height, text in ticks:
-            axes.annotate(text, (k, height), (5, 3), textcoords="offset points", fontsize=9)
-    axes.set(xticks=range(len(names)), xticklabels=[_broken(name) for name in names], yticks=[], ylim=(-0.05, 1.1))
+            aside = (5, 3) if height else (5, -11)  # below the lines that meet at the lowest choice
+            axes.annotate(text, (k, height), aside, textcoords="offset points", fontsize=9)
+    axes.set(xticks=range(len(names)), xticklabels=[_broken(name) for name in names], yticks=[], ylim=(-0.1, 1.1))
     axes.set(xlim=(-0.1, len(names) - 0.35))
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
@@ -172,6 +173,13 @@ def _values(trials: Sequence[FrozenTrial]) -> list[float]:
     return [float(t.value) for t in trials if t.value is not None]
 
 
+def _drawn(trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial]) -> list[float]:
+    """Values as they are drawn: what was pruned far behind lies at the edge, to leave room for the complete ones."""
+    values = _values(complete)
+    span = max(values) - min(values) or abs(max(values)) / 10
+    return [float(value) for value in np.clip(_values(trials), min(values) - span, max(values) + span)]
+
+
 def _distributions(study: Study) -> dict[str, Any]:
     return {name: of for trial in study.get_trials(deepcopy=False) for name, of in trial.distributions.items()}
 
@@ -195,7 +203,7 @@ def _relative(distribution: Any, value: Any) -> float:
 
 def _ticks(distribution: Any) -> list[tuple[float, str]]:
     if isinstance(distribution, CategoricalDistribution):
-        return [(_relative(distribution, choice), short(choice)) for choice in distribution.choices]
+        return [(_relative(distribution, choice), elided(short(choice))) for choice in distribution.choices]
     return [(0.0, short(distribution.low)), (1.0, short(distribution.high))]
 
 

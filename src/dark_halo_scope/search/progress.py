@@ -1,71 +1,50 @@
-"""A study to look at while it runs: a table on a terminal, a line for each news elsewhere."""
+"""How far a search is, in words: its totals, the time it still takes, a line for each news."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from rich import box
-from rich.table import Table
 
+from dark_halo_scope.search.repeats import repeats_name
 from dark_halo_scope.search.settings import Settings
-from dark_halo_scope.search.tally import ERROR, Tally, state_of, tally
+from dark_halo_scope.search.tally import ERROR, Tally, retried, state_of, tally
 
-STYLES = {
-    "complete": "green",
-    "running": "bold",
-    "pruned": "yellow",
-    "diverged": "magenta",
-    "failed": "red",
-    "retried": "red",
-    "waiting": "dim",
-}
+LONGEST_WORD = 14  # where room is dear
+
+
+def total(settings: Settings, study: Study) -> int:
+    """How many trials a search, or the repeats of its best, will have when it is finished."""
+    if not settings.is_grid and study.study_name != repeats_name(settings.name):
+        return settings.n_trials
+    counts = tally(study.get_trials(deepcopy=False))
+    return counts.finished + counts.failed + counts.running + counts.waiting  # all are planned from the start
 
 
 def headline(settings: Settings, study: Study) -> str:
     """One line on the whole search."""
-    trials = study.get_trials(deepcopy=False)
-    counts = tally(trials)
-    parts = [f"{counts.finished} of {settings.n_trials} trials"]
-    if counts.finished:
-        parts.append(f"{counts.pruned} pruned ({counts.pruned / counts.finished:.0%})")
-    parts += [f"{n} {name}" for name in ("diverged", "failed", "retried", "running") if (n := getattr(counts, name))]
-    if len(study.directions) == 1 and counts.complete:
-        parts.append(f"best {study.best_value:.5f} (trial {study.best_trial.number})")
-    if (left := time_left(trials, counts, settings.n_trials)) is not None:
+    counts, of = tally(study.get_trials(deepcopy=False)), total(settings, study)
+    parts = [f"{counts.finished} of {of} trials", *told(counts), *best_value(study)]
+    if (left := time_left(study, of)) is not None:
         parts.append(f"about {words(left)} left")
     return ", ".join(parts)
 
 
-def table(study: Study, height: int | None, title: str | None = None) -> Table:
-    """The trials, newest last; those that run, and the best, are always among them.
+def told(counts: Tally) -> list[str]:
+    """What became of the trials, as far as it is worth a word."""
+    said = [f"{counts.pruned} pruned ({counts.pruned / counts.finished:.0%})"] if counts.finished else []
+    return said + [
+        f"{n} {name}"
+        for name in ("diverged", "failed", "retried", "waiting", "running")
+        if (n := getattr(counts, name))
+    ]
 
-    Args:
-        study: to show.
-        height: number of trials that there is room for; None for all of them.
-        title: above the table.
-    """
-    trials = study.get_trials(deepcopy=False)
-    retried = _retried(trials)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    shown = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", "state"):
-        shown.add_column(column)
-    for name in names:
-        shown.add_column(name.removeprefix("+").split(".")[-1], overflow="fold")
-    for column in (*(study.metric_names or ["value"]), "epoch", "left"):
-        shown.add_column(column, justify="right")
-    best = {trial.number for trial in study.best_trials}
-    for trial in trials if height is None else _fitting(trials, best, height):
-        state = state_of(trial, trial.number in retried)
-        parameters = [short(trial.params[name]) if name in trial.params else "" for name in names]
-        left = "" if (rest := trial_left(trial)) is None else words(rest)
-        mark = " *" if trial.number in best else ""
-        values = _values(trial, len(study.directions))
-        style = STYLES[state]
-        shown.add_row(f"{trial.number}{mark}", f"[{style}]{state}[/]", *parameters, *values, _epoch(trial), left)
-    return shown
+
+def best_value(study: Study) -> list[str]:
+    """The best value so far; nothing before the first, or for several objectives."""
+    if len(study.directions) > 1 or not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return []
+    return [f"best {study.best_value:.5f} (trial {study.best_trial.number})"]
 
 
 class News:
@@ -77,22 +56,24 @@ class News:
     def of(self, study: Study) -> Iterator[str]:
         """A line for each trial that began or ended since the last call."""
         trials = study.get_trials(deepcopy=False)
-        retried = _retried(trials)
+        again = retried(trials)
         for trial in trials:
-            state, key = state_of(trial, trial.number in retried), (study.study_name, trial.number)
+            state, key = state_of(trial, trial.number in again), (study.study_name, trial.number)
             if state == "waiting" or self._told.get(key) == state or (state == "running" and not trial.params):
                 continue
             self._told[key] = state
-            value = " ".join(_values(trial, len(study.directions))).strip()
+            value = " ".join(values(trial, len(study.directions))).strip()
             parameters = " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
-            error = str(trial.user_attrs.get(ERROR, "")).splitlines()[-1:]
+            error = str(trial.user_attrs.get(ERROR, "")).splitlines()[:1]
             yield "  ".join(
                 filter(None, [f"{study.study_name} trial {trial.number} {state}", value, parameters, *error])
             )
 
 
-def time_left(trials: list[FrozenTrial], counts: Tally, n_trials: int) -> timedelta | None:
+def time_left(study: Study, n_trials: int) -> timedelta | None:
     """How long the rest takes if it goes on as it did; None before the first trial has ended or when nothing runs."""
+    trials = study.get_trials(deepcopy=False)
+    counts = tally(trials)
     took = [t.duration for t in trials if t.duration and t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     if not took or not counts.running:
         return None
@@ -118,29 +99,25 @@ def words(time: timedelta) -> str:
 
 
 def short(value: object) -> str:
-    """A parameter's value with three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A parameter's value with three digits, a small one with its power of ten: 8.46e-5."""
+    if not isinstance(value, float):
+        return str(value)
+    if 0 < abs(value) < 1e-2:
+        digits, power = f"{value:.2e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:.3g}"
 
 
-def _values(trial: FrozenTrial, n: int) -> list[str]:
-    """The values of a finished trial, or the last that a running one reported."""
-    values = trial.values
-    if values is None and trial.last_step is not None:
-        values = [trial.intermediate_values[trial.last_step]]
-    return [f"{value:.5f}" for value in values] if values else [""] * n
+def elided(word: str) -> str:
+    """A long word without its middle: what tells the names of models apart stands at both ends."""
+    if len(word) <= LONGEST_WORD:
+        return word
+    return f"{word[: LONGEST_WORD // 2]}…{word[-(LONGEST_WORD // 2 - 1) :]}"
 
 
-def _epoch(trial: FrozenTrial) -> str:
-    epoch = trial.user_attrs.get("epoch")
-    return "" if epoch is None else f"{epoch}/{trial.user_attrs.get('max_epochs', '?')}"
-
-
-def _retried(trials: list[FrozenTrial]) -> set[int]:
-    return {n for trial in trials for n in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
-
-
-def _fitting(trials: list[FrozenTrial], best: set[int], height: int) -> list[FrozenTrial]:
-    always = [t for t in trials if t.state == TrialState.RUNNING or t.number in best]
-    others = [t for t in trials if t not in always]
-    room = max(0, height - len(always))
-    return sorted(always + (others[-room:] if room else []), key=lambda trial: trial.number)
+def values(trial: FrozenTrial, n: int) -> list[str]:
+    """The `n` values of a finished trial, or the last that a running one reported."""
+    found = trial.values
+    if found is None and trial.last_step is not None:
+        found = [trial.intermediate_values[trial.last_step]]
+    return [f"{value:.5f}" for value in found] if found else [""] * n

@@ -43,7 +43,8 @@ class Recommendation:
         reached = ", ".join(f"{m} {v:.5f}" for m, v in zip(self.metrics, self.values, strict=True))
         if self.seeds is not None:
             spread = "" if self.seeds.spread is None else f" +- {self.seeds.spread:.5f}"
-            reached += f"; with {len(self.seeds.values)} other seeds {self.seeds.mean:.5f}{spread}"
+            seeds = "one other seed" if self.seeds.spread is None else f"{len(self.seeds.values)} other seeds"
+            reached += f"; with {seeds} {self.seeds.mean:.5f}{spread}"
         return f"recommended (trial {self.trial}: {reached}):\n  {self.command}"
 
     def verify(self, compose: Compose) -> None:

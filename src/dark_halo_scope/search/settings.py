@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 
 from dark_halo_scope.search.errors import SearchError
 from dark_halo_scope.search.space import Scalar, Space
+from dark_halo_scope.search.storage import check_url
 
 LR, BATCH_SIZE = "optimizer.lr", "data.batch_size"
 POWER_OF_RULE = {"linear": 1.0, "sqrt": 0.5}
@@ -23,6 +24,7 @@ class Settings:
     folder: Path
     storage: str
     n_trials: int
+    is_grid: bool  # every point is planned from the start
     objectives: tuple[tuple[str, str], ...]  # (metric, max or min)
     repeat_best: int
     repeat_seeds: int
@@ -67,6 +69,7 @@ def read_settings(config: DictConfig) -> Settings:
         folder=Path(search["folder"]).resolve(),
         storage=search["storage"],
         n_trials=search["n_trials"],
+        is_grid=search["sampler"] is None,
         objectives=tuple((objective["metric"], objective["mode"]) for objective in search["objectives"]),
         repeat_best=search["repeat"]["best"],
         repeat_seeds=search["repeat"]["seeds"],
@@ -83,6 +86,7 @@ def read_settings(config: DictConfig) -> Settings:
 
 
 def _check(settings: Settings, prunes: bool) -> None:
+    check_url(settings.storage)
     if wrong := [mode for _, mode in settings.objectives if mode not in ("max", "min")]:
         raise SearchError(f"search.objectives has the mode {wrong[0]}: write max or min")
     several = len(settings.objectives) > 1

@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat  # what a storage implements to have one; Optuna documents it so
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -25,11 +26,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from dark_halo_scope.search.errors import SearchError
+from dark_halo_scope.search.tally import OUTCOME
 
 BUSY_TIMEOUT_S = 60  # SQLite lets one writer in at a time
 RETRIES = 1  # of a trial whose worker died: twice dead, it is the trial that kills
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats have been experimental since Optuna 2.9
+warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used with Study.optimize")
 
 
 def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None = None) -> BaseStorage:
@@ -40,6 +43,7 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
         heartbeat_s: how often a worker says that it lives.
         grace_s: after how long a silence a running trial is given up and tried again.
     """
+    check_url(url)
     if (journal := _journal_file(url)) is not None:
         journal.parent.mkdir(parents=True, exist_ok=True)
         backend = JournalFileBackend(str(journal))
@@ -48,10 +52,6 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
     if (database := _sqlite_file(url)) is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         engine["connect_args"] = {"timeout": BUSY_TIMEOUT_S}
-    elif not url.startswith("postgresql"):
-        raise SearchError(
-            f"search.storage={url}: write sqlite:////FILE, postgresql://USER@HOST/DATABASE or journal:////FILE"
-        )
     try:
         return RDBStorage(
             url,
@@ -67,7 +67,31 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
         raise SearchError(f"search.storage={_without_password(url)} cannot be opened: {reason}") from error
 
 
-retry: Callable[[Study, FrozenTrial], None] = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+def check_url(url: str) -> None:
+    """Refuse what is none of the table above.
+
+    Raises:
+        SearchError: what to write.
+    """
+    if not url.startswith(("sqlite:///", "postgresql", "journal:///")):
+        raise SearchError(
+            f"search.storage={url}: write sqlite:////FILE, postgresql://USER@HOST/DATABASE or journal:////FILE"
+        )
+
+
+def retry(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial whose worker died once more, unless it has killed a worker before."""
+    trials = study.get_trials(deepcopy=False)
+    died = [n for n in RetryHeartbeatStaleTrialCallback.retry_history(trial) if OUTCOME not in trials[n].user_attrs]
+    if len(died) < RETRIES:
+        queue_again(study, trial)
+
+
+def queue_again(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial's parameters for whichever worker is next, without what became of this attempt."""
+    attempt = copy.deepcopy(trial)
+    attempt.user_attrs = {}
+    RetryHeartbeatStaleTrialCallback()(study, attempt)
 
 
 class BeatingJournal(JournalStorage, BaseHeartbeat):
@@ -81,8 +105,9 @@ class BeatingJournal(JournalStorage, BaseHeartbeat):
         self.heartbeat_s, self.grace_s = heartbeat_s, grace_s
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Say that the worker of a trial lives."""
-        self.set_trial_system_attr(trial_id, "heartbeat", time.time())
+        """Say that the worker of a trial lives, unless another has given the trial up."""
+        with contextlib.suppress(UpdateFinishedTrialError):  # the worker learns of it when it tells the outcome
+            self.set_trial_system_attr(trial_id, "heartbeat", time.time())
 
     def get_heartbeat_interval(self) -> int:
         """Seconds between two beats."""
@@ -134,8 +159,13 @@ def load_study(url: str, name: str, pruner: optuna.pruners.BasePruner | None = N
     Raises:
         SearchError: there is none of that name.
     """
+    file = _sqlite_file(url) or _journal_file(url)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(url), pruner=pruner)
+        if file is not None and not file.exists():
+            raise KeyError(name)
+        with turn(url):  # whoever opens a database while it is made spoils it for the one that makes it
+            storage = open_storage(url)
+        return optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     except (KeyError, StorageInternalError):
         raise SearchError(f"{_without_password(url)} holds no study {name}: has the search begun?") from None
 

@@ -27,7 +27,7 @@ from dark_halo_scope.search.worker import Launch, Worker, seeded
 log = logging.getLogger(__name__)
 
 # keys that may differ between the workers of one search, or from one day to the next
-OF_THE_MACHINE = ("paths", "hardware", "logger", "search", "hparams_search/sampler", "hydra")
+OF_THE_MACHINE = ("paths", "hardware", "logger", "search", "hparams_search/sampler", "hydra", "callbacks.budget")
 
 
 def sweep(config: DictConfig, loader: ConfigLoader, launcher: Launcher, command_line: Sequence[str]) -> None:
@@ -54,7 +54,7 @@ def sweep(config: DictConfig, loader: ConfigLoader, launcher: Launcher, command_
     fixed = [word for word in command_line if key_of(word) not in names]
     first = [*fixed, *space.overrides(settings.tied(first_point(space)))]
     compose(first)  # an unknown key is refused here, not in every trial
-    keep_command(settings.folder, command_line)
+    keep_command(settings.folder, [*command_line, *_of_hydra(config)])
 
     study = open_study(settings, config, space, fixed)
     _search(settings, config, study, space, launcher, fixed)
@@ -98,6 +98,11 @@ def open_study(settings: Settings, config: DictConfig, space: Space, fixed: Sequ
     return study
 
 
+def _of_hydra(config: DictConfig) -> list[str]:
+    """The overrides of the user that Hydra keeps for itself: a launcher and its settings, for example."""
+    return [word for word in config.hydra.overrides.hydra if key_of(word) != "hydra.mode"]
+
+
 def keep_command(folder: Path, command_line: Sequence[str]) -> None:
     """Leave the overrides in the search's folder, so that `sweep.py --resume FOLDER` needs nothing else."""
     write_atomically(folder / "search.yaml", OmegaConf.to_yaml({"overrides": list(command_line)}).encode())
@@ -107,7 +112,7 @@ def _search(
     settings: Settings, config: DictConfig, study: Study, space: Space, launcher: Launcher, fixed: Sequence[str]
 ) -> None:
     make_sampler, n_trials = None, settings.n_trials
-    if config.search.sampler is None:
+    if settings.is_grid:
         n_trials = _plan_grid(settings, study, space)
     else:
         make_sampler = seeded(instantiate(config.search.sampler, _partial_=True), settings.seed)

@@ -7,7 +7,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 READY = "overrides"  # attribute of a trial whose parameters are all drawn
-OUTCOME = "outcome"  # attribute: complete, pruned, diverged, failed, interrupted
+OUTCOME = "outcome"  # attribute: complete, pruned, diverged, failed, refused, interrupted
 ERROR = "error"  # attribute: what a trial failed with
 
 
@@ -16,7 +16,7 @@ class Tally:
     """Trials by what became of them.
 
     A pruned or diverged trial has done its part: it told where not to look. A failed one has not, and another takes its
-    place. An attempt that was tried again (its worker died, or was interrupted) is none of these.
+    place. An attempt that is tried again (its worker died or was interrupted, or no money was left) is none of these.
     """
 
     complete: int = 0
@@ -35,11 +35,16 @@ class Tally:
 
 def tally(trials: Sequence[FrozenTrial]) -> Tally:
     """Count the trials of a study."""
-    retried = {n for trial in trials for n in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    again = retried(trials)
     counts = dict.fromkeys(Tally.__dataclass_fields__, 0)
     for trial in trials:
-        counts[state_of(trial, trial.number in retried)] += 1
+        counts[state_of(trial, trial.number in again)] += 1
     return Tally(**counts)
+
+
+def retried(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of the attempts that were queued again."""
+    return {n for trial in trials for n in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
 
 
 def state_of(trial: FrozenTrial, was_retried: bool) -> str:

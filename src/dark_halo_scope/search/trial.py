@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from dark_halo_scope import processes
@@ -28,13 +29,27 @@ def run_trial(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.paths.run_dir)
     if _wants_own_process(cfg):
         return _in_own_process(folder).to_dict()
-    outcome = _train(cfg)
+    outcome = _refused(cfg) or _train(cfg)
     if _is_first_rank():
         write_json(folder / "outcome.json", outcome.to_dict())
     return outcome.to_dict()
 
 
+def _refused(cfg: DictConfig) -> Outcome | None:
+    """Whether a budget has no room for the trial, found before anything is loaded for it."""
+    if not cfg.callbacks.get("budget") or not _is_first_rank():
+        return None
+    from dark_halo_scope.callbacks.meter import BudgetSpentError
+
+    try:
+        instantiate(cfg.callbacks.budget).open_early()
+    except BudgetSpentError as error:
+        return Outcome("refused", error=str(error))
+    return None
+
+
 def _train(cfg: DictConfig) -> Outcome:
+    from dark_halo_scope.callbacks.meter import BudgetSpentError
     from dark_halo_scope.run import run
     from dark_halo_scope.tasks.base import DivergedError
 
@@ -45,6 +60,8 @@ def _train(cfg: DictConfig) -> Outcome:
         return Outcome("pruned")
     except DivergedError as error:
         return Outcome("diverged", error=str(error))
+    except BudgetSpentError as error:
+        return Outcome("refused", error=str(error))
     except Exception as error:  # whatever it is, the search records it and goes on
         if not _is_first_rank():
             raise  # rank 0 learns of it by the exit code

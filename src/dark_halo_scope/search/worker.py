@@ -10,27 +10,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, QMCSampler
-from optuna.storages import RetryHeartbeatStaleTrialCallback
-from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages._heartbeat import BaseHeartbeat, get_heartbeat_thread
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dark_halo_scope.search.errors import SearchError
 from dark_halo_scope.search.outcome import Outcome
 from dark_halo_scope.search.settings import Settings
-from dark_halo_scope.search.storage import retry, turn
-from dark_halo_scope.search.tally import ERROR, OUTCOME, READY, Tally, tally
+from dark_halo_scope.search.storage import queue_again, retry, turn
+from dark_halo_scope.search.tally import ERROR, OUTCOME, READY, Tally, retried, state_of, tally
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 2.0  # while others run the last trials: one of them may die
+LOOK_EVERY_S = 1.0  # while others run the last trials: one of them may die
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,  # samplers learn from it where not to look
+    "failed": TrialState.FAIL,
+}
 Launch = Callable[[int, list[str]], Outcome]  # trial number, overrides -> what became of it
-
-
-class TrialFailedError(Exception):
-    """Tells Optuna that a trial failed; the search goes on."""
 
 
 class Worker:
@@ -66,7 +67,7 @@ class Worker:
         """Return when the total is reached.
 
         Raises:
-            SearchError: more trials failed than the search allows.
+            SearchError: more trials failed than the search allows, or no money is left for another one.
         """
         while True:
             with self._turn:
@@ -107,40 +108,63 @@ class Worker:
         return counts.finished + counts.running < self.n_trials
 
     def _take_one(self) -> None:
-        """Run one trial through Optuna's own loop: heartbeat, pruned and failed states come with it."""
+        """Run one trial, with a heartbeat for as long as it takes."""
         if self.make_sampler is not None:
             self.study.sampler = self.make_sampler(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask()
         try:
-            self.study.optimize(self._objective, n_trials=1, catch=(TrialFailedError,))
+            with get_heartbeat_thread(trial._trial_id, self.study._storage):
+                self._tell(trial, self._run(trial))
         except UpdateFinishedTrialError:
-            log.warning("another worker took this one for dead and tries the trial again: its result is dropped")
+            log.warning("another worker took this one for dead and tries trial %d again: dropped", trial.number)
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one of the other
+            self._set_aside(trial, "interrupted")
+            raise KeyboardInterrupt from stop
+        except Exception:
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
 
-    def _objective(self, trial: Trial) -> float | list[float]:
+    def _run(self, trial: Trial) -> Outcome:
+        """Draw the trial's parameters, give the turn to the next worker, and launch the trial.
+
+        Raises:
+            SearchError: no money is left for it.
+        """
         overrides = self.overrides(trial)
         if isinstance(self.study._storage, BaseHeartbeat):
             self.study._storage.record_heartbeat(trial._trial_id)  # a trial without a beat is never found to be dead
         trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
         trial.set_user_attr(READY, overrides)
         self._turn.close()
-        try:
-            outcome = self.launch(trial.number, overrides)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            trial.set_user_attr(OUTCOME, "interrupted")
-            RetryHeartbeatStaleTrialCallback()(self.study, self.study._storage.get_trial(trial._trial_id))
-            raise KeyboardInterrupt from stop
-        return self._tell(trial, outcome)
+        outcome = self.launch(trial.number, overrides)
+        if outcome.state == "refused":
+            trial.set_user_attr(ERROR, outcome.error)
+            self._set_aside(trial, outcome.state)
+            raise SearchError(self._why_unfinished(outcome.error))
+        return outcome
 
-    def _tell(self, trial: Trial, outcome: Outcome) -> float | list[float]:
+    def _set_aside(self, trial: Trial, why: str) -> None:
+        """Leave a trial for later: it neither counts nor fails."""
+        attempt = self.study._storage.get_trial(trial._trial_id)
+        if not attempt.state.is_finished():
+            trial.set_user_attr(OUTCOME, why)
+            queue_again(self.study, attempt)
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def _why_unfinished(self, reason: str) -> str:
+        done = tally(self.study.get_trials(deepcopy=False)).finished
+        return (
+            f"the search {self.study.study_name} stops with {done} of {self.n_trials} trials done: {reason}; "
+            f"so changed, the same command goes on, or python sweep.py --resume {self.settings.folder} KEY=VALUE"
+        )
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
         trial.set_user_attr(OUTCOME, outcome.state)
         if outcome.error:
             trial.set_user_attr(ERROR, outcome.error)
-        told = [f"{value:.5f}" for value in outcome.values] or outcome.error.splitlines()[-1:]
+        self.study.tell(trial, outcome.values or None, STATES[outcome.state], skip_if_finished=True)
+        told = [f"{value:.5f}" for value in outcome.values] or outcome.error.splitlines()[:1]
         log.info("trial %d %s", trial.number, ": ".join([outcome.state, *told]))
-        if outcome.state == "complete":
-            return outcome.values
-        if outcome.state == "failed":
-            raise TrialFailedError(outcome.error)
-        raise TrialPruned(outcome.state)
 
 
 def seeded(make: Callable[..., BaseSampler], seed: int) -> Callable[[int], BaseSampler]:
@@ -154,7 +178,8 @@ def seeded(make: Callable[..., BaseSampler], seed: int) -> Callable[[int], BaseS
 
 
 def _too_many_failures(trials: Sequence[FrozenTrial], n_failed: int, allowed: int) -> str:
-    last = max((t for t in trials if t.state == TrialState.FAIL), key=lambda t: t.number)
+    again = retried(trials)
+    last = max((t for t in trials if state_of(t, t.number in again) == "failed"), key=lambda t: t.number)
     error: Any = last.user_attrs.get(ERROR, "its worker died, twice")
     return (
         f"{n_failed} trials failed, and search.max_failures={allowed}; the last, trial {last.number}, with: {error}\n"
