@@ -16,10 +16,12 @@ import torch
 
 from dark_halo_scope.configuration import claimed, newest_unfinished
 from dark_halo_scope.evaluation.scores import read_scores
+from dark_halo_scope.run import data_notes
 from dark_halo_scope.stamps.datamodule import StampDataModule
+from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.tasks.restore import load_task
 from tests.runs import command, train
-from tests.stamps.datasets import spoil, write_dataset
+from tests.stamps.datasets import SCHEMA, spoil, write_dataset
 
 SMALL = ["experiment=lens_small_cnn", "trainer.max_epochs=3", "data.batch_size=16", "model.dropout=0.2"]
 
@@ -90,6 +92,12 @@ def test_a_run_leaves_everything_a_reader_needs(finished):
     assert "${" not in (run / "config.yaml").read_text()
 
 
+def test_what_is_noted_of_the_data_is_in_provenance_and_metrics(finished):
+    _, run = finished
+    notes = json.loads((run / "provenance.json").read_text())["data_notes"]
+    assert notes == final_metrics(run)["data_notes"] == []
+
+
 def test_the_score_file_holds_each_usable_stamp_once_with_its_metadata(finished, folder: Path):
     _, run = finished
     table, provenance = read_scores(run / "scores.parquet")
@@ -158,6 +166,9 @@ def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted(finished, folder: 
         assert all(torch.equal(resumed[key], whole[key]) for key in whole), checkpoint
     ours, theirs = final_metrics(run), final_metrics(uninterrupted)
     assert (ours["val"], ours["test"]) == (theirs["val"], theirs["test"])
+    for name in ("train/loss", "val/loss"):
+        ours, theirs = (json.loads((r / "history.json").read_text())["metrics"][name] for r in (run, uninterrupted))
+        assert ours == theirs, name
     origin = json.loads((run / "provenance.json").read_text())
     assert "resume=auto" not in origin["command"]
     assert "resume=auto" in origin["resumed"][0]["command"]
@@ -250,6 +261,13 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(overrides: list[str], sente
     assert sentence in refusal
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("data/*"))  # nothing was simulated first
+
+
+def test_hosts_that_go_unchecked_are_noted(tmp_path: Path):
+    survey = write_dataset(tmp_path, schema=SCHEMA.remove(SCHEMA.get_field_index("host_id")))
+    assert data_notes(StampIndex.build(str(survey))) == [
+        "no column host_id in every file, so that hosts in two splits would go unseen"
+    ]
 
 
 def test_data_that_breaks_the_contract_is_refused_before_training(tmp_path: Path):

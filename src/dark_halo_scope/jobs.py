@@ -1,4 +1,4 @@
-"""Long work on stamps: one process at a time, shared out to its threads, with a bar of the rate and the time left."""
+"""Long work on many samples: one process at a time, its threads sharing it, with a bar of the rate and the time left."""
 
 import fcntl
 import os
@@ -14,8 +14,12 @@ Advance = Callable[[int], None]
 
 
 class _RateColumn(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} stamps/s")
+        return Text(f"{task.finished_speed or task.speed or 0:.0f} {self._unit}/s")
 
 
 @contextmanager
@@ -27,12 +31,12 @@ def only_process(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stamps_bar(what: str, total: int, *, show: bool) -> Iterator[Advance]:
-    """A bar of ``total`` stamps; gives the function that moves it on."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+def stamps_bar(what: str, total: int, *, show: bool, unit: str = "stamps") -> Iterator[Advance]:
+    """A bar of ``total`` stamps, or whatever the unit is; gives the function that moves it on."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _RateColumn(unit), TimeRemainingColumn())
     with Progress(*columns, disable=not show) as bar:
         task = bar.add_task("", total=total)
-        yield lambda stamps: bar.advance(task, stamps)
+        yield lambda number: bar.advance(task, number)
 
 
 def on_all_cores(work: Callable[[int], None], jobs: Iterable[int]) -> Iterator[int]:

@@ -140,7 +140,8 @@ def index_data(cfg: DictConfig) -> StampIndex:
     checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak", "leave_out")}
     index = cached_index(cfg.data.root, cfg.data.index_cache, LeakChecks(**checks))
     for split in SPLITS:
-        log.info("%s: %s", split, ", ".join(f"{n:,} {name}s" for name, n in index.class_counts(split).items()))
+        counts = index.class_counts(split)
+        log.info("%s: %s controls, %s lenses", split, f"{counts['control']:,}", f"{counts['lens']:,}")
     return index
 
 
@@ -214,10 +215,16 @@ def origin(cfg: DictConfig, machine: hardware.Hardware, index: StampIndex) -> di
         "seed": cfg.seed,
         "data_root": cfg.data.root,
         "data_fingerprint": index.fingerprint,
+        "data_notes": data_notes(index),
         "hardware": f"{machine.world_size} x {machine.device_name}, {machine.precision}",
         "code_version": code_version(),
         "versions": library_versions(),
     }
+
+
+def data_notes(index: StampIndex) -> list[str]:
+    """What a reader should know of the dataset: what could not be checked, what was left out."""
+    return [note.removeprefix(f"{index.files.root}: ") for note in index.notes]
 
 
 def finish(
@@ -245,9 +252,13 @@ def finish(
     for split in ("val", "test"):
         scores = task.gathered_scores(split)
         probability = calibrator.probability(scores["logit"])
-        metadata = datamodule.index.metadata(scores["row"])
+        metadata = datamodule.index.metadata(scores["row"], progress=sys.stderr.isatty())
         tables.append(score_table(scores["row"], split, scores["label"], scores["logit"], probability, metadata))
-    provenance = {"checkpoint_sha256": sha256(best), "data_fingerprint": datamodule.index.fingerprint}
+    provenance = {
+        "checkpoint_sha256": sha256(best),
+        "data_fingerprint": datamodule.index.fingerprint,
+        "data_notes": data_notes(datamodule.index),
+    }
     write_scores(run_dir / "scores.parquet", pa.concat_tables(tables, promote_options="permissive"), provenance)
     metrics = evaluate_run(run_dir, calibrator, task.thresholds, region_column=cfg.data.region_column)
     report = write_report(run_dir, datamodule.read_stamps)

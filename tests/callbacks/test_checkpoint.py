@@ -22,7 +22,7 @@ def test_both_files_hold_everything_as_plain_data(finished):
     for path in (finished.best, finished.last):
         expected = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
         expected |= {"config", "preprocessing", "rng", "data_fingerprint", "data_position", "code_version", "versions"}
-        expected |= {"monitor", "history", "calibrator", "thresholds"}
+        expected |= {"monitor", "history", "calibrator", "thresholds", "epoch_so_far"}
         assert expected <= load(path).keys()
     assert_same_weights(load(finished.last)["state_dict"], finished.task.state_dict())
 
@@ -56,10 +56,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, run, died_before_st
         assert_same_weights(mine["state_dict"], other["state_dict"])
         assert torch.equal(mine["rng"][0]["torch"], other["rng"][0]["torch"])
         assert mine["monitor"] == other["monitor"]
+        assert mine["epoch_so_far"] == other["epoch_so_far"]
         assert mine["history"]["val/auroc"] == other["history"]["val/auroc"]
-    if last_every_n_steps is None:
-        for name in ("history.csv", "history.json"):
-            assert (run.folder / name).read_text() == (finished.folder / name).read_text()
+    for name in ("history.csv", "history.json"):
+        assert (run.folder / name).read_text() == (finished.folder / name).read_text()
 
 
 def test_resuming_a_finished_run_changes_nothing(finished, run):

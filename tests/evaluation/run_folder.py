@@ -119,6 +119,7 @@ PROVENANCE = {
     "started": "2026-01-05T10:00:00Z",
     "wall_s": 412.0,
 }
+NOTE = "no column host_id in every file, so that hosts in two splits would go unseen"
 CONFIG = "seed: 42\nmonitor:\n  metric: val/auroc\nmodel:\n  depth: 18\n  stem: 3x3\n"
 
 
@@ -158,7 +159,8 @@ def make_run_folder(
         )
         for split, sample in (("val", val), ("test", test))
     ]
-    write_scores(run_dir / "scores.parquet", pa.concat_tables(tables), {"checkpoint": "best.ckpt"})
+    origin = {"checkpoint": "best.ckpt", "data_notes": [NOTE]}
+    write_scores(run_dir / "scores.parquet", pa.concat_tables(tables), origin)
     evaluate_run(run_dir, calibrator, thresholds, n_resamples=300)
     (run_dir / "config.yaml").write_text(CONFIG)
     if optional_files:

@@ -12,9 +12,8 @@ from dark_halo_scope.evaluation.completeness import (
     completeness_report,
     rate_by_bin,
     rate_by_category,
-    rate_record,
 )
-from dark_halo_scope.evaluation.intervals import binomial_interval
+from dark_halo_scope.evaluation.rates import RegionResamples
 
 
 def lenses(n: int = 900, seed: int = 0) -> pa.Table:
@@ -68,11 +67,6 @@ def test_bins_hold_every_value_and_stay_few(values):
     assert sum(record["n"] for record in records) == sample.size
 
 
-def test_a_rate_needs_ten_stamps():
-    assert rate_record(3, 9) == {"n": 9, "passed": 3, "rate": None, "interval": None}
-    assert rate_record(3, 10) == {"n": 10, "passed": 3, "rate": 0.3, "interval": binomial_interval(3, 10).tolist()}
-
-
 def test_categories_come_most_frequent_first_with_nulls_named():
     names = ["ring"] * 10 + ["plain"] * 20 + [None]
     records = rate_by_category(names, np.array([True] * 10 + [False] * 21))
@@ -102,3 +96,14 @@ def test_missing_columns_and_columns_without_values_are_named():
 def test_constant_seeing_leaves_the_grid_empty():
     table = lenses().set_column(1, "psf_fwhm_used_r", pa.array(np.full(900, 1.3)))
     assert completeness_report(table, np.ones(900, bool))["grid"]["rows"] == []
+
+
+def test_regions_are_resampled_where_they_are_known():
+    table, found = lenses(), np.arange(900) % 3 > 0
+    report = completeness_report(table, found, RegionResamples(np.arange(900) % 30, n_resamples=50))
+    records = [record for stratum in report["strata"] for record in stratum["bins"]]
+    records += [cell for row in report["grid"]["rows"] for cell in row["bins"]]
+    assert {record["method"] for record in records if record["n"] >= 60} == {"region bootstrap"}
+    assert {record["method"] for record in records if record["n"] < 10} <= {None}
+    without = completeness_report(table, found)
+    assert {record["method"] for record in without["strata"][0]["bins"]} == {"Wilson"}

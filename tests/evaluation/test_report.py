@@ -25,7 +25,7 @@ from dark_halo_scope.pages.wording import (
     significant,
     significant_range,
 )
-from tests.evaluation.run_folder import draw_stamps, make_run_folder, make_sample
+from tests.evaluation.run_folder import NOTE, draw_stamps, make_run_folder, make_sample
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -94,6 +94,8 @@ def test_what_the_sample_cannot_support_is_said(page):
     text = words(page).replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert "Completeness at FPR 0.1 % needs 10 000 controls for 10 expected false positives" in text
     assert "not given: 1.2 false positives expected among 1 181 validation controls" in text
+    assert f"The data: {NOTE}." in text
+    assert "whole regions of sky (region_id) were resampled" in text
 
 
 def test_the_page_speaks_of_the_sky_of_regions_and_of_what_others_can_read(page):

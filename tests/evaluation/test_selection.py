@@ -9,6 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from dark_halo_scope.evaluation.rates import RegionResamples
 from dark_halo_scope.evaluation.selection import selection_function, write_selection_function
 
 THRESHOLDS = [
@@ -64,6 +65,7 @@ def test_each_bin_counts_its_lenses(written):
         assert record["mean_1"] == pytest.approx(theta_e[inside].mean())
         wilson = binomtest(record["found"], record["n"]).proportion_ci(0.95, "wilson")
         assert [record["interval_low"], record["interval_high"]] == pytest.approx([wilson.low, wilson.high], abs=1e-9)
+        assert record["interval_method"] == "Wilson"
     assert sum(record["n"] for record in bins) == table.num_rows
 
 
@@ -76,11 +78,22 @@ def test_thresholds_without_support_and_unknown_columns_are_left_out(written):
     assert by_snr["high_1"].to_pylist()[-1] == np.inf
 
 
+def test_each_bin_says_how_its_interval_was_made():
+    table = lenses(3_000)
+    resamples = RegionResamples(np.arange(3_000) // 100, n_resamples=50)
+    function = selection_function(table, THRESHOLDS, resamples).to_pylist()
+    for record in function:
+        few = min(record["found"], record["n"] - record["found"]) < 10
+        assert record["interval_method"] == ("Wilson" if few else "region bootstrap")
+        assert record["interval_low"] <= record["completeness"] <= record["interval_high"]
+    assert len({record["interval_method"] for record in function}) == 2
+
+
 def test_it_says_where_it_comes_from(written):
     facts = json.loads(pq.read_schema(written).metadata[b"dark_halo_scope"])
     assert facts["scores"]["sha256"] == "abc"
     assert facts["units"]["theta_e_arcsec"] == "arcsec"
-    assert facts["interval"] == "Wilson, 0.95"
+    assert facts["level"] == 0.95
 
 
 def test_a_survey_that_knows_nothing_of_its_lenses_gets_an_empty_table():

@@ -12,7 +12,7 @@ from dark_halo_scope.evaluation.scores import ScoreFileError, read_scores
 from dark_halo_scope.evaluation.summary import choose_working_point, evaluate
 from dark_halo_scope.evaluation.thresholds import operating_thresholds
 from dark_halo_scope.files import sha256
-from tests.evaluation.run_folder import make_run_folder
+from tests.evaluation.run_folder import NOTE, make_run_folder
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,26 @@ def test_strata_and_kinds_add_up_to_the_working_point(metrics):
     assert sum(record["passed"] for record in metrics["lens_models"]) == found["passed"]
     assert sum(record["passed"] for record in metrics["control_kinds"]) == fooled["passed"]
     assert sum(record["n"] for record in metrics["control_kinds"]) == fooled["n"]
+
+
+def test_rates_in_bins_resample_regions_where_there_are_enough(metrics, run_dir):
+    by_column = {stratum["column"]: stratum["bins"] for stratum in metrics["completeness"]["strata"]}
+    for record in by_column["theta_e_arcsec"] + by_column["host_mag_r"] + metrics["lens_models"]:
+        enough = min(record["passed"], record["n"] - record["passed"]) >= 10
+        assert record["method"] == (None if record["n"] < 10 else "region bootstrap" if enough else "Wilson")
+    # a region has one seeing: its bins hold a handful of the thirty regions each
+    assert {record["method"] for record in by_column["psf_fwhm_used_r"]} <= {"Wilson", None}
+    function = pq.read_table(run_dir / "selection_function.parquet").to_pylist()
+    at_working_point = [record for record in function if record["threshold"] == metrics["working_point"]]
+    theta_e = [r for r in at_working_point if r["axis_1"] == "theta_e_arcsec" and r["axis_2"] is None]
+    for record, shown in zip(theta_e, by_column["theta_e_arcsec"], strict=True):
+        if shown["method"]:
+            assert record["interval_method"] == shown["method"]
+            assert [record["interval_low"], record["interval_high"]] == pytest.approx(shown["interval"])
+
+
+def test_what_a_reader_should_know_of_the_data_goes_with_the_numbers(metrics):
+    assert metrics["data_notes"] == [NOTE]
 
 
 def test_operating_points_are_projected_to_the_sky(metrics):

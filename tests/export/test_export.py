@@ -31,7 +31,7 @@ from tests.stamps.datasets import SCHEMA, stamp_image, write_dataset
 MEASURED = {
     "licence": "not stated",
     "opset": 20,
-    "measured_on": {"data": "d", "fingerprint": "e", "n_validation": 9, "n_unusable": 0, "prevalence": 0.5},
+    "measured_on": {"data": "d", "fingerprint": "e", "n_validation": 9, "n_unusable": 0},
     "fidelity": {"n_stamps": 9, "max_logit_difference": 1e-6, "max_probability_difference": 1e-7},
     "int8": {
         "chosen": "static",
@@ -94,7 +94,7 @@ def test_the_files_name_their_checkpoint_and_are_named_by_the_card(exported, che
     }
     assert card["fidelity"]["max_logit_difference"] < 1e-4
     assert card["fidelity"]["n_stamps"] == 96
-    assert card["measured_on"]["prevalence"] == 0.5
+    assert card["calibrated_on"] == {"n_lenses": 100, "n_controls": 300, "prevalence": 0.25}  # not those at hand
     assert "logits within" in told
     assert re.search(r"int8 \((static|dynamic)\): TPR at FPR 0.01 .* \(too few controls to say\)", told)
 
@@ -123,7 +123,7 @@ def test_the_card_states_limits_that_nobody_measured(exported, data):
         "Known shortcuts: not measured.",
         "Not measured on a test split.",
         "raw nanomaggies",
-        "of which 50.0\N{NARROW NO-BREAK SPACE}% are lenses",
+        "of which 25.0\N{NARROW NO-BREAK SPACE}% are lenses",
         "the training data)",
         "Real lenses: completeness on a catalogue of known lenses",
     ):

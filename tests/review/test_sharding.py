@@ -31,7 +31,7 @@ def test_each_stamp_comes_once_on_any_number_of_ranks(index, world):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(index):
-    with pytest.raises(PlanError, match="a batch of 16 stamps cannot be shared evenly by 3 ranks"):
+    with pytest.raises(PlanError, match="a batch of 16 rows cannot be shared evenly by 3 ranks"):
         share_out(index, 3, **PLAN)
 
 

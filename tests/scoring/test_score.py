@@ -75,6 +75,26 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def test_compiling_changes_no_score(tmp_path, data, checkpoints, monkeypatch):
+    """As on a GPU, with a backend that needs no compiler; transforms and network are traced, once for all batches."""
+    plain = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda what, **options: plain(what, backend="aot_eager", **options))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    tables = {}
+    for compiled in (False, True):
+        out = tmp_path / f"{compiled}.parquet"
+        scored(out, data, checkpoints[0], batch_size=24, part_stamps=48, compiled=compiled)
+        tables[compiled], _ = read_scores(out)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert tables[True]["row"].equals(tables[False]["row"])
+    np.testing.assert_allclose(tables[True]["logit"], tables[False]["logit"], rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()
+    with pytest.raises(ScoringError, match="another compiled"):
+        scored(tmp_path / "False.parquet", data, checkpoints[0], batch_size=24, part_stamps=48, compiled=True)
+
+
 def test_killed_in_two_processes_and_resumed_in_one_equals_one_uninterrupted(tmp_path, data, checkpoints):
     whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
     scored(whole, data, *checkpoints, batch_size=4, part_stamps=6, tta="d4")

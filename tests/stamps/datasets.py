@@ -80,6 +80,7 @@ def write_dataset(
     rows_per_region: int = 6,
     change: Callable[[int, Row], None] | None = None,
     schema: pa.Schema = SCHEMA,
+    compression: str = "snappy",
 ) -> Path:
     """Write a small dataset as ``folder/part-<k>.parquet`` and return the folder.
 
@@ -95,6 +96,7 @@ def write_dataset(
         rows_per_region: Rows of a sky region.
         change: Called with each row's number (from 0, in file order) and the row, which it may spoil in place.
         schema: Columns and types to write.
+        compression: Codec of the parquet pages; the default is pyarrow's.
     """
     rows = []
     region = 0
@@ -109,7 +111,8 @@ def write_dataset(
     edges = np.linspace(0, len(rows), n_files + 1).astype(int)
     for k in range(n_files):
         table = pa.Table.from_pylist(rows[edges[k] : edges[k + 1]], schema=schema)
-        pq.write_table(table, folder / f"part-{k:03d}.parquet", row_group_size=row_group_size)
+        file = folder / f"part-{k:03d}.parquet"
+        pq.write_table(table, file, row_group_size=row_group_size, compression=compression)
     return folder
 
 

@@ -33,13 +33,16 @@ def test_the_index_keeps_three_bytes_a_row(tmp_path):
     assert index.label.nbytes + index.split.nbytes + index.exclusion.nbytes == 3 * index.n_rows
 
 
-def test_metadata_comes_in_the_order_of_the_rows_without_pixels(tmp_path):
+def test_metadata_comes_in_the_order_of_the_rows_without_pixels(tmp_path, capsys):
     index = build(write_dataset(tmp_path, n_files=3, row_group_size=5))
     rows = np.random.default_rng(0).permutation(index.n_rows)[:50]
     rows[7] = rows[3]
-    table = index.metadata(rows)
+    table = index.metadata(rows, progress=True)
+    assert "50/50" in capsys.readouterr().out
     assert table["stamp_id"].to_pylist() == [f"s{row:06d}" for row in rows]
     assert set(table.column_names) == set(SCHEMA.names) - {"stamp_npz"}
+    in_file_order = index.metadata(np.sort(rows))
+    assert in_file_order["stamp_id"].to_pylist() == [f"s{row:06d}" for row in np.sort(rows)]
     few = index.metadata(rows[:4], ["dec", "region_id"])
     assert few.column_names == ["region_id", "dec"]
 
@@ -119,7 +122,7 @@ def test_unusable_rows_and_rows_without_a_host_do_not_leak(tmp_path):
 
 def test_hosts_may_be_unknown_but_not_silently(tmp_path, caplog):
     build(write_dataset(tmp_path, schema=SCHEMA.remove(SCHEMA.get_field_index("host_id"))))
-    assert "no column host_id in every file: hosts in two splits would go unseen" in caplog.text
+    assert "no column host_id in every file, so that hosts in two splits would go unseen" in caplog.text
 
 
 def test_the_fingerprint_stays_when_the_dataset_moves(tmp_path):

@@ -145,7 +145,7 @@ def test_training_takes_each_stamp_at_most_once_in_equal_steps(split_and_rows, w
     split, rows = split_and_rows
     batch_size = share * world
     if len(rows) < batch_size:
-        with pytest.raises(PlanError, match=f"has {len(rows)} stamps, fewer than one batch of {batch_size}"):
+        with pytest.raises(PlanError, match=f"has {len(rows)} rows, fewer than one batch of {batch_size}"):
             plan.train_steps(len(rows), Share(batch_size, 0, world))
         return
     order = Lanes(split, seed=1, epoch=2, lanes=lanes) if len(rows) >= lanes else FullShuffle(split, seed=1, epoch=2)
@@ -176,7 +176,7 @@ def test_ranks_share_out_the_row_groups(world):
 def test_evaluation_takes_every_stamp_once_in_equal_steps(split_and_rows, world, share):
     split, rows = split_and_rows
     if len(rows) < world:
-        with pytest.raises(PlanError, match=f"{len(rows)} stamps cannot be shared by {world} ranks"):
+        with pytest.raises(PlanError, match=f"{len(rows)} rows cannot be shared by {world} ranks"):
             EvalBatches(split, Share(share * world, 0, world))
         return
     ranks = [EvalBatches(split, Share(share * world, r, world)) for r in range(world)]
@@ -190,7 +190,7 @@ def test_evaluation_takes_every_stamp_once_in_equal_steps(split_and_rows, world,
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(PlanError, match="10 stamps cannot be shared evenly by 4 ranks; choose a multiple"):
+    with pytest.raises(PlanError, match="10 rows cannot be shared evenly by 4 ranks; choose a multiple"):
         Share(10, rank=0, world=4)
 
 

@@ -131,6 +131,33 @@ def test_bad_rows_of_both_classes_alike_pass(index, tmp_path):
     review.close()
 
 
+@pytest.mark.parametrize("n_bad_lenses", [500, 1_500])
+def test_a_difference_that_changes_nothing_passes_however_certain(index, tmp_path, n_bad_lenses):
+    """Of five million each, 100 controls and 500 lenses: fewer than 1 in 10,000, but by chance as likely as 7e-65."""
+    quarantine = Quarantine(index, tmp_path)
+    bad = ["control"] * 100 + ["lens"] * n_bad_lenses
+    records = [{"row": row, "class": name, "action": QUARANTINED} for row, name in enumerate(bad)]
+    review = QuarantinePass(quarantine, "train", 10_000_000)
+    review.add(np.arange(10_000_000, dtype=np.int8) % 2, records)
+    if n_bad_lenses == 500:
+        review.close()
+    else:
+        with pytest.raises(QuarantineLimitError, match="100 of 5000000 stamps of class control, 1500 of 5000000"):
+            review.close()
+
+
+def test_a_pass_that_goes_on_counts_what_was_met_before_it_was_interrupted(index, tmp_path):
+    first = Quarantine(index, tmp_path, limit=0.02)
+    add(QuarantinePass(first, "train", 200), first, ALTERNATING, faults(0, 1, 3))
+    resumed = Quarantine(index, tmp_path, limit=0.02)
+    resumed.add_counts(json.loads(json.dumps(first.counts())))
+    review = QuarantinePass(resumed, "train", 200, goes_on=True)
+    add(review, resumed, ALTERNATING, faults(4))
+    with pytest.raises(QuarantineLimitError, match="5 of the 200 stamps"):
+        add(review, resumed, ALTERNATING, faults(6))
+    add(QuarantinePass(resumed, "train", 200), resumed, ALTERNATING, faults(0, 1, 3, 4))  # another epoch
+
+
 def test_a_batch_without_a_good_stamp_stops_the_run(index, tmp_path):
     quarantine = Quarantine(index, tmp_path, limit=0.5)
     review = QuarantinePass(quarantine, "val", 24)

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,13 @@ def test_a_row_group_in_use_is_not_read_again_when_others_end(index):
         groups.stamp_bytes(0, i)
         groups.stamp_bytes(1 + i // 12, i)
     assert groups._open[0] == [reading]
+
+
+def test_a_row_group_is_not_unpacked_for_its_first_row(index):
+    groups = RowGroups(index, 2, rows_at_a_time=4)
+    before = pa.total_allocated_bytes()
+    groups.stamp_bytes(0, 0)
+    assert pa.total_allocated_bytes() - before < 0.1 * index.files.sizes[0]
 
 
 def test_every_thread_is_told_of_a_damaged_row_group(tmp_path):

@@ -7,6 +7,7 @@ two modes refuse what puts data of the host on the device, which waits too.
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dark_halo_scope.tasks.build import build_task
 from dark_halo_scope.transforms.draws import draw_keys
+from dark_halo_scope.windows.statistics import ChannelStatistics
 from tests.tasks.composed import composed, names
 from tests.tasks.tiny import TinyStamps, tiny_task, tiny_trainer
 
@@ -78,6 +80,26 @@ def test_no_operator_of_a_step_waits_for_the_device(transforms, kind, monkeypatc
     with OnDevice(), NoNumbersOfTheHost(), torch.inference_mode():
         task.validation_step(batch)
     assert task.val_scores.logit[0].shape == (12,)
+
+
+def test_no_operator_of_a_step_on_windows_waits_for_the_device(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    sizes = ["model.n_channels=6", "model.n_classes=4", "transforms.augment.triples=[[0,1,2],[3,4,5]]"]
+    task = build_task(composed("resnet1d", "windows", *sizes, task="window_classification"))
+    moments = np.arange(12.0).reshape(2, 6)
+    task.normalise.fit(ChannelStatistics(np.array([5, 9]), np.array([64, 64]), moments, moments + 1))
+    task.to(META)
+    task.log = lambda *_, **__: None
+    batch = {"window": torch.randn(8, 6, 64), "participant": torch.tensor([5, 9]).repeat(4)}
+    batch |= {"label": torch.arange(8) % 4, "row": torch.arange(8)}
+    batch = {name: entry.to(META) for name, entry in batch.items()}
+    task.train()
+    with OnDevice(), NoNumbersOfTheHost():
+        assert task.training_step(batch).device == META
+    task.eval()
+    with OnDevice(), NoNumbersOfTheHost(), torch.inference_mode():
+        task.validation_step(batch)
+    assert task.val_scores.logit[0].shape == (8, 4)
 
 
 WAITS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tasks.tiny import tiny_stamps
+from tests.windows.datasets import write_study
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -15,6 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 def results(tmp_path_factory) -> dict[str, dict]:
     """What one process, and each of two gloo processes, make of the same weights and stamps."""
     folder = tmp_path_factory.mktemp("ranks")
+    write_study(folder / "study", windows=23)
     for processes in ("1", "2"):
         command = [sys.executable, "-m", "tests.tasks.run_over_ranks", str(folder), processes]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
@@ -46,3 +48,12 @@ def test_every_rank_holds_every_stamp_once_though_shares_are_unequal(results, st
         assert dict(zip(scores["row"], scores["label"], strict=True)) == label_of_row
         assert scores["row"] == sorted(label_of_row)
         np.testing.assert_allclose(scores["logit"], results["1_rank0"]["gathered"][stage]["logit"], atol=1e-6)
+
+
+def test_windows_are_measured_over_ranks_as_by_one(results):
+    alone = results["1_rank0"]
+    assert {"val/accuracy", "val/macro_f1", "val/balanced_accuracy"} <= alone["windows"].keys()
+    assert len(alone["gathered"]["windows"]["row"]) == 33
+    for rank in ("2_rank0", "2_rank1"):
+        assert results[rank]["windows"] == pytest.approx(alone["windows"], rel=0, abs=1e-6)
+        assert results[rank]["gathered"]["windows"]["row"] == alone["gathered"]["windows"]["row"]

@@ -41,8 +41,8 @@ class RunCheckpoint(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``; runs after every other callback, so both hold this epoch's states.
 
     ``best`` is written where the monitored metric improves strictly, ``last`` after each epoch, after each validation
-    inside an epoch, and every ``last_every_n_steps`` optimiser steps. When a run is resumed from inside an epoch, the
-    weights are those of an uninterrupted run; the training means logged for that one epoch cover its remaining steps.
+    inside an epoch, and every ``last_every_n_steps`` optimiser steps. A run that is resumed from inside an epoch has
+    the weights and the logged metrics of an uninterrupted one.
 
     Args:
         dirpath: folder of the two files.

@@ -11,7 +11,11 @@ SAFETY = 1.5  # on measured durations: workers on one machine that all stop at o
 
 
 class BudgetError(ValueError):
-    """A budget that cannot be kept, or that is spent."""
+    """A budget that cannot be kept."""
+
+
+class BudgetSpentError(BudgetError):
+    """A budget with no room for another run: it may go on when the cap is raised."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Meter:
         unseen_s: seconds kept for what has not been measured yet.
 
     Raises:
-        BudgetError: the caps leave no room for one more run.
+        BudgetSpentError: the caps leave no room for one more run; the process pays for its own end all the same.
     """
 
     _open: "Meter | None" = None  # this process's
@@ -66,19 +70,25 @@ class Meter:
         self.account = Account(run, ProcessName.own(), since, units, usd_per_unit_hour, now, unseen_s)
         self._fit_ended_at: float | None = None
         with ledger.turn() as accounts:
-            self._learn(accounts)
-            self.account.hold_s = self._needed_s(1.0)
-            wanted = committed([*accounts, self.account], now)
-            if caps.fraction(wanted) > 1.0:
-                gone = spent([*accounts, self.account], now)
-                raise BudgetError(
-                    f"the budget of {caps} leaves no room for another run: ${gone.usd:.2f} and {gone.hours:.3f} h are "
-                    f"spent ({ledger.path}), and {self.account.hold_s:.0f} s are needed to end this one in good order; "
-                    "raise the cap, or lower callbacks.budget.reserve_s"
-                )
+            has_room = self._fits(accounts)
+            needed_s, gone = self.account.hold_s, spent([*accounts, self.account], now)
+            if not has_room:
+                self.account.hold_s = 0.0
             accounts.append(self.account)
         Meter._open = self
         atexit.register(self.close)
+        if not has_room:
+            raise BudgetSpentError(
+                f"the budget of {caps} leaves no room for another run: ${gone.usd:.2f} and {gone.hours:.3f} h are "
+                f"spent ({ledger.path}), and {needed_s:.0f} s are needed to end one in good order; "
+                "raise the cap, or lower callbacks.budget.reserve_s"
+            )
+
+    @classmethod
+    def opened_for(cls, run: str) -> "Meter | None":
+        """The meter that this process has opened for a run that has yet to train, if there is one."""
+        meter = cls._open
+        return meter if meter and meter.account.run == run and meter._fit_ended_at is None else None
 
     def may_go_on(self, next_look_s: float, tests_per_validation: float) -> tuple[bool, Total]:
         """Whether there is room until the next look; and what all runs have spent.
@@ -129,10 +139,12 @@ class Meter:
             return now_s + SAFETY * account.finish_s
         return now_s + SAFETY * account.validation_s * (1.0 + tests_per_validation) + self.unseen_s
 
-    def _learn(self, accounts: list[Account]) -> None:
-        """Take over what earlier runs have measured."""
+    def _fits(self, accounts: list[Account]) -> bool:
+        """Whether the caps leave room for this run to end in good order, by what earlier ones have measured."""
         for name in ("validation_s", "checkpoint_s", "finish_s"):
             setattr(self.account, name, max((getattr(account, name) for account in accounts), default=0.0))
+        self.account.hold_s = self._needed_s(1.0)
+        return self.caps.fraction(committed([*accounts, self.account], time.time())) <= 1.0
 
     def _write(self, accounts: list[Account]) -> None:
         own = (self.account.process, self.account.since)

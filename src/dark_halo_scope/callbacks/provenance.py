@@ -42,8 +42,9 @@ class Provenance(Callback):
     is forgotten, and dropout goes on as if nothing had happened.
 
     Keys added (all readable with ``weights_only=True``): ``config`` (resolved), ``preprocessing`` (its
-    ``transforms``), ``rng`` (a list over ranks), ``data_fingerprint``, ``data_position``, ``code_version``,
-    ``versions``, and ``calibrator`` and ``thresholds``, which stay None until calibration.
+    ``transforms``), ``rng`` and ``epoch_so_far`` (lists over ranks; the latter is what an unfinished epoch has added
+    up: the training loss, and the rows that the quarantine has seen), ``data_fingerprint``, ``data_position``,
+    ``code_version``, ``versions``, and ``calibrator`` and ``thresholds``, which stay None until calibration.
 
     Args:
         config_file: the run's resolved config, written before training starts.
@@ -54,20 +55,24 @@ class Provenance(Callback):
         self._config: Any = None
         self._rng_to_restore: dict[str, Any] | None = None
         self._data_position: dict[str, Any] | None = None
+        self._epoch_so_far: list[dict[str, Any]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Read the config; only rank 0 writes checkpoints."""
         if stage == "fit" and trainer.is_global_zero:
             self._config = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=True)
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the keys."""
         rng = gather_over_ranks(rng_state())
+        added_up = {"loss": pl_module.train_loss.sums(), "quarantine": trainer.datamodule.quarantine.counts()}
+        epoch_so_far = gather_over_ranks(added_up)
         if trainer.is_global_zero:
             checkpoint |= {
                 "config": self._config,
                 "preprocessing": self._config["transforms"],
                 "rng": rng,
+                "epoch_so_far": epoch_so_far,
                 "data_fingerprint": trainer.datamodule.fingerprint,
                 "data_position": trainer.train_dataloader.state_dict(),
                 "code_version": code_version(),
@@ -82,6 +87,7 @@ class Provenance(Callback):
             return
         check_same_data(checkpoint, trainer.datamodule.fingerprint, trainer.ckpt_path)
         self._data_position = checkpoint["data_position"]
+        self._epoch_so_far = checkpoint["epoch_so_far"]
         if len(checkpoint["rng"]) == trainer.world_size:
             self._rng_to_restore = checkpoint["rng"][trainer.global_rank]
         else:
@@ -91,10 +97,13 @@ class Provenance(Callback):
                 len(checkpoint["rng"]),
             )
 
-    def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Send the loader to where the checkpoint was written, if that was inside an epoch."""
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Send the loader to where the checkpoint was written, if that was inside an epoch, and go on adding up."""
         if self._data_position is not None and trainer.fit_loop.restarted_mid_epoch:
             trainer.train_dataloader.load_state_dict(self._data_position)
+            for added_up in self._epoch_so_far[trainer.global_rank :: trainer.world_size]:
+                pl_module.train_loss.add_sums(*added_up["loss"])
+                trainer.datamodule.quarantine.add_counts(added_up["quarantine"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random state when resuming between two epochs."""

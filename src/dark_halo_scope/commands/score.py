@@ -78,6 +78,7 @@ def run(arguments: Namespace, overrides: list[str]) -> None:
         tta=arguments.tta,
         precision=machine.precision,
         device="cuda" if machine.accelerator == "gpu" else "cpu",
+        compiled=machine.compiled,
         batch_size=arguments.batch_size,
         part_stamps=arguments.part_stamps,
     )

@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from dark_halo_scope.evaluation.intervals import binomial_interval
+from dark_halo_scope.evaluation.rates import RegionResamples, rate_records
 
 Floats = NDArray[np.float64]
-MIN_LENSES_PER_BIN = 10
 _MAX_BINS = 8
 _NICE_STEPS = (1.0, 2.0, 2.5, 5.0)
 
@@ -69,34 +68,24 @@ class Bins:
         return cls.between(np.arange(first, last + 1) * step)
 
 
-def rate_record(passed: int, n: int, minimum: int = MIN_LENSES_PER_BIN) -> dict[str, Any]:
-    """Count, rate and Wilson interval; no rate where fewer than `minimum` stamps stand behind it."""
-    if n < minimum:
-        return {"n": n, "passed": passed, "rate": None, "interval": None}
-    low, high = binomial_interval(passed, n)
-    return {"n": n, "passed": passed, "rate": passed / n, "interval": [float(low), float(high)]}
-
-
-def rate_by_bin(values: Floats, passed: NDArray[np.bool_], bins: Bins) -> list[dict[str, Any]]:
-    """Rates in every bin, with its ends; an open end is None."""
+def rate_by_bin(
+    values: Floats, passed: NDArray[np.bool_], bins: Bins, resamples: RegionResamples | None = None
+) -> list[dict[str, Any]]:
+    """`rate_records` of every bin, with its ends; an open end is None. No value lies outside the bins."""
     bin_of = np.searchsorted(bins.edges, values, side="right") - 1
-    records = []
-    for index, (low, high) in enumerate(bins.ends):
-        inside = bin_of == index
-        ends = {name: end if np.isfinite(end) else None for name, end in (("low", low), ("high", high))}
-        records.append(ends | rate_record(int(passed[inside].sum()), int(inside.sum())))
-    return records
-
-
-def rate_by_category(values: Sequence[str | None], passed: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Rates by name, most frequent first; null is ``unnamed``."""
-    names, index = np.unique([value or "unnamed" for value in values], return_inverse=True)
-    n, n_passed = np.bincount(index), np.bincount(index, passed)
-    records = [
-        {"name": str(name)} | rate_record(int(found), int(total))
-        for name, total, found in zip(names, n, n_passed, strict=True)
+    return [
+        {name: end if np.isfinite(end) else None for name, end in zip(("low", "high"), ends, strict=True)} | record
+        for ends, record in zip(bins.ends, rate_records(bin_of, passed, len(bins.ends), resamples), strict=True)
     ]
-    return sorted(records, key=lambda record: -record["n"])
+
+
+def rate_by_category(
+    values: Sequence[str | None], passed: NDArray[np.bool_], resamples: RegionResamples | None = None
+) -> list[dict[str, Any]]:
+    """`rate_records` by name, most frequent first; null is ``unnamed``."""
+    names, index = np.unique([value or "unnamed" for value in values], return_inverse=True)
+    named = zip(names, rate_records(index, passed, len(names), resamples), strict=True)
+    return sorted(({"name": str(name)} | record for name, record in named), key=lambda record: -record["n"])
 
 
 def column_values(table: pa.Table, column: str) -> Floats:
@@ -104,31 +93,41 @@ def column_values(table: pa.Table, column: str) -> Floats:
     return table[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
 
 
-def completeness_by(lenses: pa.Table, found: NDArray[np.bool_], stratum: Stratum) -> dict[str, Any]:
+def completeness_by(
+    lenses: pa.Table, found: NDArray[np.bool_], stratum: Stratum, resamples: RegionResamples | None = None
+) -> dict[str, Any]:
     """Completeness in bins of one property.
 
     Args:
         lenses: metadata of the injected lenses only.
         found: (N,) whether each passes the threshold.
         stratum: the property; its column must exist and hold at least one value.
+        resamples: of the lenses' regions, where they are known.
     """
     values = column_values(lenses, stratum.column)
     known = np.isfinite(values)
     bins = Bins.between(stratum.edges) if stratum.edges else Bins.for_values(values[known])
+    records = rate_by_bin(values[known], found[known], bins, resamples and resamples.of(known))
     return {
         "column": stratum.column,
         "title": stratum.title,
         "unit": stratum.unit,
         "n_unknown": int((~known).sum()),
-        "bins": [record for record in rate_by_bin(values[known], found[known], bins) if record["n"]],
+        "bins": [record for record in records if record["n"]],
     }
 
 
-def completeness_grid(lenses: pa.Table, found: NDArray[np.bool_], across: Stratum, down: Stratum) -> dict[str, Any]:
+def completeness_grid(
+    lenses: pa.Table,
+    found: NDArray[np.bool_],
+    across: Stratum,
+    down: Stratum,
+    resamples: RegionResamples | None = None,
+) -> dict[str, Any]:
     """Completeness by two properties: bins of `across` inside thirds of `down` that hold equally many lenses."""
     x, y = column_values(lenses, across.column), column_values(lenses, down.column)
     known = np.isfinite(x) & np.isfinite(y)
-    x, y, found = x[known], y[known], found[known]
+    x, y, found, resamples = x[known], y[known], found[known], resamples and resamples.of(known)
     thirds = np.unique(np.quantile(y, [0, 1 / 3, 2 / 3, 1]))
     thirds[-1] = np.nextafter(thirds[-1], np.inf)
     across_bins = Bins.for_values(x)
@@ -137,7 +136,7 @@ def completeness_grid(lenses: pa.Table, found: NDArray[np.bool_], across: Stratu
     rows = []
     for low, high in pairwise(thirds):
         inside = (y >= low) & (y < high)
-        bins = rate_by_bin(x[inside], found[inside], across_bins)
+        bins = rate_by_bin(x[inside], found[inside], across_bins, resamples and resamples.of(inside))
         rows.append({"low": float(low), "high": float(high), "bins": [bins[index] for index in filled]})
     return {
         "across": across.column,
@@ -147,16 +146,18 @@ def completeness_grid(lenses: pa.Table, found: NDArray[np.bool_], across: Stratu
     }
 
 
-def completeness_report(lenses: pa.Table, found: NDArray[np.bool_]) -> dict[str, Any]:
+def completeness_report(
+    lenses: pa.Table, found: NDArray[np.bool_], resamples: RegionResamples | None = None
+) -> dict[str, Any]:
     """Completeness by every known property; what the file does not hold is named under ``missing``."""
     known = {stratum.column: stratum for stratum in known_strata(lenses)}
     report: dict[str, Any] = {
-        "strata": [completeness_by(lenses, found, stratum) for stratum in known.values()],
+        "strata": [completeness_by(lenses, found, stratum, resamples) for stratum in known.values()],
         "missing": [stratum.column for stratum in STRATA if stratum.column not in known],
         "grid": None,
     }
     if THETA_E.column in known and PSF_FWHM.column in known:
-        report["grid"] = completeness_grid(lenses, found, THETA_E, PSF_FWHM)
+        report["grid"] = completeness_grid(lenses, found, THETA_E, PSF_FWHM, resamples)
     return report
 
 

@@ -18,6 +18,7 @@ from dark_halo_scope.evaluation.metrics import RocCounts, check_sample
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 MIN_REGIONS = 10
+MIN_EVENTS = 10  # with fewer stamps found or missed, resampled regions cannot show the true spread
 _CHUNK_COUNTS = 4_000_000  # counts held at once: 32 MB in float64
 _MAX_STEPS = 16_384  # of a resampled ROC curve; half of them before the strictest controls, where lens finders work
 
@@ -26,13 +27,23 @@ class TooFewRegionsError(ValueError):
     """Too few regions to say how much a number varies from region to region."""
 
 
-def binomial_interval(successes: ArrayLike, trials: ArrayLike, method: str = "wilson") -> Floats:
-    """Interval of a proportion; ``wilson`` (Wilson 1927) or ``jeffreys`` (Brown, Cai & DasGupta 2001).
+def binomial_interval(successes: ArrayLike, trials: ArrayLike) -> Floats:
+    """Interval of a proportion (Wilson 1927).
 
     Returns:
         (2, ...) lower and upper ends at 95 %. `trials` must be positive.
     """
-    return np.asarray(binom_conf_interval(successes, trials, confidence_level=LEVEL, interval=method))
+    return np.asarray(binom_conf_interval(successes, trials, confidence_level=LEVEL, interval="wilson"))
+
+
+def expanded_percentile(resampled: Floats, n_regions: int) -> Floats:
+    """(2, ...) ends of the 95 % interval of a statistic over the first axis, its values on resamples of regions.
+
+    The percentile interval of n regions is too short by about sqrt((n - 1) / n) and ignores the tails of t;
+    its percentiles are widened accordingly (Hesterberg 2015, "expanded percentile").
+    """
+    tail = norm.cdf(np.sqrt(n_regions / (n_regions - 1)) * t.ppf((1 - LEVEL) / 2, n_regions - 1))
+    return np.quantile(resampled, [tail, 1 - tail], axis=0)
 
 
 def _steps(
@@ -125,14 +136,8 @@ class RegionBootstrap:
         return (self.weights @ totals) / (self.weights @ stamps)
 
     def interval(self, resampled: Floats) -> Floats:
-        """(2, ...) ends of the 95 % interval over the first axis.
-
-        The percentile interval of n regions is too short by about sqrt((n - 1) / n) and ignores the tails of t;
-        its percentiles are widened accordingly (Hesterberg 2015, "expanded percentile").
-        """
-        n = self.n_regions
-        tail = norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 - LEVEL) / 2, n - 1))
-        return np.quantile(resampled, [tail, 1 - tail], axis=0)
+        """(2, ...) ends of the 95 % interval over the first axis: see `expanded_percentile`."""
+        return expanded_percentile(resampled, self.n_regions)
 
 
 def calibration_noise(probability: ArrayLike, n_draws: int = 400, seed: int = 0) -> Floats:

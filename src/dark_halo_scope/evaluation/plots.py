@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from dark_halo_scope.evaluation.rates import BINOMIAL
 from dark_halo_scope.pages.figures import CONTROL, LENS, TEXT, house_style, new_axes, to_svg
 
 MIN_STAMPS_PER_BIN = 10
@@ -84,7 +85,7 @@ def reliability_plot(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 
 @house_style
 def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
-    """Completeness by one property with binomial intervals; None where no bin holds enough lenses."""
+    """Completeness by one property; a point is open where its interval is binomial. None where no bin has a rate."""
     bins = [record for record in stratum["bins"] if record["rate"] is not None]
     if not bins:
         return None
@@ -93,7 +94,10 @@ def completeness_plot(stratum: Mapping[str, Any]) -> str | None:
     rate = np.array([record["rate"] for record in bins])
     low, high = np.array([record["interval"] for record in bins]).T
     ends = np.clip([rate - low, high - rate], 0, None)
-    axes.errorbar(position, rate, ends, color=LENS, marker="o", ms=6, lw=1, ls=":", elinewidth=1.8, capsize=3)
+    axes.errorbar(position, rate, ends, color=LENS, lw=1, ls=":", elinewidth=1.8, capsize=3)
+    is_binomial = np.array([record["method"] == BINOMIAL for record in bins])
+    for chosen, face in ((~is_binomial, LENS), (is_binomial, "none")):
+        axes.plot(position[chosen], rate[chosen], "o", ms=6, color=LENS, mfc=face)
     for x, record in zip(position, bins, strict=True):
         axes.annotate(str(record["n"]), (x, 1.06), ha="center", fontsize=8.5)
     axes.set_xticks(position, [bin_label(record) for record in bins], rotation=30 if len(bins) > 5 else 0)

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from scipy.stats import chi2
 
-from dark_halo_scope.evaluation.completeness import MIN_LENSES_PER_BIN, rate_by_category
+from dark_halo_scope.evaluation.completeness import rate_by_category
 from dark_halo_scope.evaluation.intervals import binomial_interval
+from dark_halo_scope.evaluation.rates import MIN_STAMPS_PER_RATE
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ def calibration_by_region(calibrated_logits: ArrayLike, labels: ArrayLike, regio
         return np.bincount(region, values).astype(np.float64)
 
     predicted, observed = total(p), total(is_lens)
-    enough = np.flatnonzero(n >= MIN_LENSES_PER_BIN)
+    enough = np.flatnonzero(n >= MIN_STAMPS_PER_RATE)
     low, high = binomial_interval(observed[enough], n[enough])
     records = [
         {

@@ -7,7 +7,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dark_halo_scope.evaluation.intervals import LEVEL, RegionBootstrap, TooFewRegionsError, binomial_interval
+from dark_halo_scope.evaluation.intervals import (
+    LEVEL,
+    MIN_EVENTS,
+    RegionBootstrap,
+    TooFewRegionsError,
+    binomial_interval,
+)
 from dark_halo_scope.evaluation.metrics import (
     BOLOGNA,
     MIN_EXPECTED_FALSE_POSITIVES,
@@ -21,10 +27,10 @@ from dark_halo_scope.evaluation.metrics import (
     supports_fpr,
     tpr_at_fpr,
 )
+from dark_halo_scope.evaluation.rates import BINOMIAL, RESAMPLED
 from dark_halo_scope.evaluation.regional import region_names
 
 Thresholds = Sequence[Mapping[str, Any]]
-_MIN_EVENTS = 10  # with fewer stamps found or missed, resampled regions cannot show the true spread
 _ROC_POINTS = 121
 NO_INTERVAL = {
     # with 30 regions of 40 stamps, the region bootstrap of TPR0 covered its truth in 73 % of 300 simulated surveys,
@@ -72,7 +78,7 @@ class ResampledScores:
         regions = regions_of(scores, region_column)
         self.description: dict[str, Any] = {
             "level": LEVEL,
-            "method": "region bootstrap" if known else "stamp bootstrap",
+            "method": RESAMPLED if known else "stamp bootstrap",
             "column": region_column if known else None,
             "n_resamples": n_resamples,
             "seed": seed,
@@ -108,8 +114,8 @@ class ResampledScores:
 
     def rate(self, name: str, passed: int, n: int) -> dict[str, Any]:
         """A rate at a fixed threshold: bootstrap interval, or Wilson where too few stamps passed or failed."""
-        ends = self.ends(name) if min(passed, n - passed) >= _MIN_EVENTS else None
-        method = self.description["method"] if ends else "Wilson"
+        ends = self.ends(name) if min(passed, n - passed) >= MIN_EVENTS else None
+        method = self.description["method"] if ends else BINOMIAL
         interval = ends or binomial_interval(passed, n).tolist()
         return {"n": n, "passed": passed, "rate": passed / n, "interval": interval, "method": method}
 

@@ -8,7 +8,9 @@ Columns of ``selection_function.parquet``, one row a bin and threshold:
   one value of a grid, and infinite where the bin is open;
 - ``axis_2``, ``low_2``, ``high_2``, ``mean_2``: a second property where the bin has two, else null;
 - ``n``, ``found``, ``completeness``: lenses in the bin, those found, their ratio;
-- ``interval_low``, ``interval_high``: Wilson interval at 95 %.
+- ``interval_low``, ``interval_high``, ``interval_method``: interval at 95 %, by resampling whole regions of sky
+  (``region bootstrap``) where at least ten regions have lenses in the bin, ten lenses were found and ten missed; else
+  binomial (``Wilson``), which is too short where lenses of one region resemble each other.
 
 The schema's metadata holds, as JSON under ``dark_halo_scope``, the units of the axes, the score file's sha256, the
 split and the code that wrote it. To interpolate: take the rows of one threshold and one pair of axes, and hand
@@ -34,7 +36,8 @@ from dark_halo_scope.evaluation.completeness import (
     column_values,
     known_strata,
 )
-from dark_halo_scope.evaluation.intervals import LEVEL, binomial_interval
+from dark_halo_scope.evaluation.intervals import LEVEL
+from dark_halo_scope.evaluation.rates import BINOMIAL, RESAMPLED, RegionResamples, rate_intervals
 from dark_halo_scope.files import write_atomically
 
 FILE_NAME = "selection_function.parquet"
@@ -48,15 +51,19 @@ _SCHEMA = pa.schema(
     ]
     + [pa.field("n", pa.int64()), pa.field("found", pa.int64())]
     + [pa.field(name, pa.float64()) for name in ("completeness", "interval_low", "interval_high")]
+    + [pa.field("interval_method", pa.string())]
 )
 
 
-def selection_function(lenses: pa.Table, thresholds: Sequence[Mapping[str, Any]]) -> pa.Table:
+def selection_function(
+    lenses: pa.Table, thresholds: Sequence[Mapping[str, Any]], resamples: RegionResamples | None = None
+) -> pa.Table:
     """Completeness by every known property, and by Einstein radius and seeing together.
 
     Args:
         lenses: scores and metadata of the injected lenses only.
         thresholds: records of `operating_thresholds`; those without support are left out.
+        resamples: of the lenses' regions, where they are known.
     """
     known = known_strata(lenses)
     axes: list[tuple[Stratum, ...]] = [(stratum,) for stratum in known]
@@ -64,7 +71,7 @@ def selection_function(lenses: pa.Table, thresholds: Sequence[Mapping[str, Any]]
         axes.append((THETA_E, PSF_FWHM))
     logits = lenses["logit"].to_numpy()
     parts = [
-        _rows(lenses, logits >= np.float32(record["logit"]), pair, record)
+        _rows(lenses, logits >= np.float32(record["logit"]), pair, record, resamples)
         for record in thresholds
         if record["supported"]
         for pair in axes
@@ -76,7 +83,7 @@ def write_selection_function(path: Path, table: pa.Table, provenance: Mapping[st
     """Write the table with its units and where it comes from (JSON-able)."""
     facts = dict(provenance) | {
         "units": {stratum.column: stratum.unit for stratum in STRATA},
-        "interval": f"Wilson, {LEVEL}",
+        "level": LEVEL,
     }
     buffer = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({"dark_halo_scope": json.dumps(facts)}), buffer, compression="zstd")
@@ -84,11 +91,15 @@ def write_selection_function(path: Path, table: pa.Table, provenance: Mapping[st
 
 
 def _rows(
-    lenses: pa.Table, found: NDArray[np.bool_], axes: tuple[Stratum, ...], threshold: Mapping[str, Any]
+    lenses: pa.Table,
+    found: NDArray[np.bool_],
+    axes: tuple[Stratum, ...],
+    threshold: Mapping[str, Any],
+    resamples: RegionResamples | None,
 ) -> pa.Table:
     """Filled bins of one or two properties at one threshold."""
     values = [column_values(lenses, stratum.column) for stratum in axes]
-    known = np.isfinite(values).all(axis=0)
+    known = np.logical_and.reduce([np.isfinite(column) for column in values])
     values, found = [column[known] for column in values], found[known]
     bins = [_bins(stratum, column, len(axes)) for stratum, column in zip(axes, values, strict=True)]
     position = [np.searchsorted(b.edges, column, side="right") - 1 for b, column in zip(bins, values, strict=True)]
@@ -98,15 +109,16 @@ def _rows(
     filled = np.flatnonzero(n)
     n_found = np.bincount(cell, found, minlength=n.size)[filled]
     n = n[filled]
-    low, high = binomial_interval(n_found, n)
+    ends, is_resampled = rate_intervals(cell, found, int(np.prod(shape)), resamples and resamples.of(known))
     columns: dict[str, Any] = {
         "threshold": [threshold["name"]] * n.size,
         "threshold_logit": np.full(n.size, threshold["logit"], np.float32),
         "n": n,
         "found": n_found.astype(np.int64),
         "completeness": n_found / n,
-        "interval_low": low,
-        "interval_high": high,
+        "interval_low": ends[0, filled],
+        "interval_high": ends[1, filled],
+        "interval_method": np.where(is_resampled[filled], RESAMPLED, BINOMIAL),
     }
     for axis, stratum, column, b, index in zip(
         (1, 2), axes, values, bins, np.unravel_index(filled, shape), strict=False

@@ -23,6 +23,7 @@ from dark_halo_scope.evaluation.metrics import (
     roc_counts,
     tpr_at_fpr,
 )
+from dark_halo_scope.evaluation.rates import RegionResamples
 from dark_halo_scope.evaluation.regional import calibration_by_region, completeness_by_region, region_names
 from dark_halo_scope.evaluation.resampled import NO_INTERVAL, ResampledScores, Thresholds, unsupported_metrics
 from dark_halo_scope.evaluation.scores import ScoreFileError, labelled_splits, read_scores
@@ -41,22 +42,34 @@ def evaluate_run(run_dir: Path, calibrator: Calibrator, thresholds: Thresholds, 
 
 
 def evaluate_file(
-    path: Path, out: Path, calibrator: Calibrator, thresholds: Thresholds, **options: Any
+    path: Path,
+    out: Path,
+    calibrator: Calibrator,
+    thresholds: Thresholds,
+    region_column: str = REGION_COLUMN,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a score file; write ``metrics.json`` and ``selection_function.parquet`` into a folder.
 
-    The trivial scores of the dataset's audit are looked for beside the score file. `options` go to `evaluate`.
+    The trivial scores of the dataset's audit are looked for beside the score file. The other arguments are those of
+    `evaluate`. Notes on the data that the score file carries go into the metrics, under ``data_notes``.
     """
     table, origin = read_scores(path)
     beside = path.parent / baseline.FILE_NAME
     options = {"trivial_scores": beside if beside.exists() else None} | options
     source = {"file": path.name, "sha256": sha256(path), "n_rows": table.num_rows}
-    metrics = {"scores": source} | evaluate(table, calibrator, thresholds, **options)
+    metrics = {"scores": source, "data_notes": origin.get("data_notes", [])}
+    metrics |= evaluate(table, calibrator, thresholds, region_column, n_resamples, seed, **options)
     test = labelled_splits(table, str(path))[TEST]
-    lenses = test.filter(pc.equal(test["label"], 1))
+    is_lens = test["label"].to_numpy() == 1
+    resamples = _resamples(test, region_column, n_resamples, seed)
     write_selection_function(
         out / selection.FILE_NAME,
-        selection_function(lenses, metrics["operating_points"]),
+        selection_function(
+            test.filter(pa.array(is_lens)), metrics["operating_points"], resamples and resamples.of(is_lens)
+        ),
         {"scores": source, "split": TEST, "scored": origin},
     )
     write_json(out / "metrics.json", metrics)
@@ -107,6 +120,8 @@ def evaluate(
     resampled = ResampledScores(test, thresholds, region_column, n_resamples, seed)
     points = [_operating_point(record, logits, labels, resampled) for record in thresholds]
     lenses = test.filter(pa.array(is_lens))
+    resamples = _resamples(test, region_column, n_resamples, seed)
+    of_lenses, of_controls = (resamples and resamples.of(chosen) for chosen in (is_lens, ~is_lens))
     return {
         "samples": {name: _sample_size(part, region_column) for name, part in splits.items() if name != "train"},
         "val": binary_metrics(val["logit"], val["label"]) if val is not None else None,
@@ -122,10 +137,10 @@ def evaluate(
         "baselines": baseline.baseline_margins(test, trivial_scores, region_column, n_resamples, seed)
         if trivial_scores
         else None,
-        "completeness": completeness_report(lenses, passed[is_lens])
+        "completeness": completeness_report(lenses, passed[is_lens], of_lenses)
         | {"region": _by_region(lenses, passed[is_lens], region_column)},
-        "lens_models": _by_category(test, is_lens, passed, "lens_model"),
-        "control_kinds": _by_category(test, ~is_lens, passed, "control_kind"),
+        "lens_models": _by_category(test, is_lens, passed, "lens_model", of_lenses),
+        "control_kinds": _by_category(test, ~is_lens, passed, "control_kind", of_controls),
     }
 
 
@@ -218,10 +233,21 @@ def _by_region(lenses: pa.Table, found: NDArray[np.bool_], region_column: str) -
     return completeness_by_region(found, region_names(lenses, region_column))
 
 
+def _resamples(test: pa.Table, region_column: str, n_resamples: int, seed: int) -> RegionResamples | None:
+    """Resamples of the regions of all stamps; None where the regions are not known."""
+    if region_column not in test.column_names:
+        return None
+    return RegionResamples(region_names(test, region_column), n_resamples, seed)
+
+
 def _by_category(
-    test: pa.Table, chosen: NDArray[np.bool_], passed: NDArray[np.bool_], column: str
+    test: pa.Table,
+    chosen: NDArray[np.bool_],
+    passed: NDArray[np.bool_],
+    column: str,
+    resamples: RegionResamples | None,
 ) -> list[dict[str, Any]] | None:
     if column not in test.column_names:
         return None
     names = test.filter(pa.array(chosen))[column].cast(pa.string()).to_pylist()
-    return rate_by_category(names, passed[chosen])
+    return rate_by_category(names, passed[chosen], resamples)

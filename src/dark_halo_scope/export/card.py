@@ -49,7 +49,8 @@ def write_card(
         "network": describe_model(config["model"]),
         "normalisation": config["transforms"]["normalise"],
         "calibrator": checkpoint["calibrator"],
-        "thresholds": checkpoint.get("thresholds") or [],
+        "calibrated_on": _calibrated_on(checkpoint["thresholds"]),
+        "thresholds": checkpoint["thresholds"],
         "training": {
             "data": config["data"]["root"],
             "fingerprint": checkpoint["data_fingerprint"],
@@ -67,6 +68,12 @@ def write_card(
         render_page("dark_halo_scope.export", "card.md.j2", {"target_percent": target_percent}, **record).encode(),
     )
     return record
+
+
+def _calibrated_on(thresholds: list[dict[str, Any]]) -> dict[str, float]:
+    """The validation stamps of the training, without those that it left out: no other data tell their prevalence."""
+    n_lenses, n_controls = (thresholds[0][name] for name in ("n_lenses", "n_controls"))
+    return {"n_lenses": n_lenses, "n_controls": n_controls, "prevalence": n_lenses / (n_lenses + n_controls)}
 
 
 def _test(run_dir: Path, checkpoint_sha256: str) -> dict[str, Any] | None:

@@ -79,7 +79,6 @@ def export(asked: Export) -> dict[str, Any]:
                 "fingerprint": sample.fingerprint,
                 "n_validation": len(sample.labels),
                 "n_unusable": sample.n_unusable,
-                "prevalence": sample.prevalence,
             },
             "fidelity": _fidelity(finder, checkpoint["calibrator"], folder / MODEL, sample),
             "int8": _quantise(folder, sample),

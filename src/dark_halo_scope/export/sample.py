@@ -28,7 +28,6 @@ class ExportSample:
         labels: Of the validation stamps (m,), 1 for a lens.
         regions: Their sky regions (m,), None where the data name none.
         n_unusable: Stamps that were drawn and could not be decoded.
-        prevalence: Fraction of lenses in the whole split val.
         fingerprint: Of the dataset.
     """
 
@@ -37,12 +36,11 @@ class ExportSample:
     labels: NDArray[np.int8]
     regions: NDArray[Any] | None
     n_unusable: int
-    prevalence: float
     fingerprint: str
 
 
 def draw_sample(data: str, n_validation: int, region_column: str, max_nonfinite_fraction: float) -> ExportSample:
-    """Draw stamps, the same ones every time.
+    """Draw stamps, the same ones every time; those too that a training was told to leave out, for they will be scored.
 
     Raises:
         ExportError: When the data have no labels and splits.
@@ -66,7 +64,6 @@ def draw_sample(data: str, n_validation: int, region_column: str, max_nonfinite_
         labels=label[good],
         regions=metadata[region_column].to_numpy() if known else None,
         n_unusable=n_bad + n_bad_train,
-        prevalence=float(label[rows["val"]].mean()),
         fingerprint=source.fingerprint,
     )
 

@@ -1,4 +1,4 @@
-"""The last layer of a network: from pooled features to one logit."""
+"""The last layer of a network: from pooled features to logits."""
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,6 @@ class Float32Linear(nn.Linear):
             return super().forward(features.float())
 
 
-def logit_head(n_features: int, dropout: float) -> nn.Sequential:
-    """Dropout, then one float32 logit: (B, n_features) to (B, 1)."""
-    return nn.Sequential(nn.Dropout(dropout), Float32Linear(n_features, 1))
+def logit_head(n_features: int, dropout: float, n_logits: int = 1) -> nn.Sequential:
+    """Dropout, then float32 logits: (B, n_features) to (B, n_logits)."""
+    return nn.Sequential(nn.Dropout(dropout), Float32Linear(n_features, n_logits))

@@ -25,10 +25,16 @@ class Ensemble:
         tta: Whether logits are averaged over the eight orientations.
         precision: As in `ScoringJob`.
         device: Where to compute.
+        compiled: Whether to compile what runs there.
     """
 
-    def __init__(self, checkpoints: Sequence[Path], *, tta: bool, precision: str, device: torch.device) -> None:
+    def __init__(
+        self, checkpoints: Sequence[Path], *, tta: bool, precision: str, device: torch.device, compiled: bool
+    ) -> None:
         self.members: list[LensDetectionTask] = [load_task(path).to(device) for path in checkpoints]
+        if compiled:
+            for member in self.members:
+                member.compile_for_device()
         self._tta = tta
         self._device = device
         self._autocast = _AUTOCAST.get(precision)

@@ -34,6 +34,7 @@ class ScoringJob:
         tta: ``d4`` to average each logit over the eight orientations of the stamp, or ``none``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         device: ``cpu`` or ``cuda``.
+        compiled: Whether what runs on the device is compiled (see `hardware`), which changes the last digits.
         batch_size: Stamps of a batch.
         part_stamps: Stamps of a part, the unit in which work is shared out and kept. Batches do not cross parts, so
             that no number depends on how the parts are shared.
@@ -46,6 +47,7 @@ class ScoringJob:
     tta: str = "none"
     precision: str = "32-true"
     device: str = "cpu"
+    compiled: bool = False
     batch_size: int = 256
     part_stamps: int = 4096
 
@@ -87,6 +89,7 @@ class ScoringJob:
             "tta": self.tta,
             "precision": self.precision,
             "device": self.device,
+            "compiled": self.compiled,
             "batch_size": self.batch_size,
             "part_stamps": self.part_stamps,
             "code": {name: version[name] for name in ("package", "commit")},

@@ -39,7 +39,9 @@ def score_parts(job: ScoringJob, folder: Parts, share: Share, advance: Advance) 
         ScoringError: When a network gives a logit that is not finite.
     """
     device = torch.device(share.device)
-    ensemble = Ensemble(job.checkpoints, tta=job.tta == "d4", precision=job.precision, device=device)
+    ensemble = Ensemble(
+        job.checkpoints, tta=job.tta == "d4", precision=job.precision, device=device, compiled=job.compiled
+    )
     batches = {part: list(job.batches(part)) for part in share.parts}
     reader = job.source.reader((_PREFETCH_BATCHES + 1) * job.batch_size, max_nonfinite_fraction(job.checkpoints))
     stream = read_ahead(

@@ -14,7 +14,8 @@ _DEC_RANGE_DEG = (-60.0, 30.0)  # DECaLS DR10 South
 _MIN_GALACTIC_LATITUDE_DEG = 18.0
 _GALACTIC_POLE_DEG = (192.859, 27.128)  # J2000
 
-# Medians in g, r, z over DECaLS bricks (Dey et al. 2019, AJ 157, 168), with their scatter from brick to brick.
+# Median seeing in g, r, z over DECaLS bricks (Dey et al. 2019, AJ 157, 168) and depths of two to three visits; the
+# scatters from brick to brick are round numbers.
 MEDIAN_FWHM_ARCSEC = np.array([1.29, 1.18, 1.11])
 FWHM_RANGE_ARCSEC = (0.9, 1.7)
 NIGHT_FWHM_SCATTER = 0.10  # natural logarithm; good or bad in all bands together,

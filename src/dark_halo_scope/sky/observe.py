@@ -131,7 +131,7 @@ def _image(
 def _add_defects(rng: np.random.Generator, images: NDArray[np.float32], fraction: float) -> Floats:
     """Blank pixels without data in some stamps, in place; the fraction (B,) of each stamp's pixels that was lost.
 
-    Most are a few columns of one band, the rest the edge of an exposure that takes a large part of every band.
+    Most are a few columns or rows of one band, the rest the edge of an exposure that takes a large part of every band.
     """
     bad_pixel_frac = np.zeros(len(images))
     for stamp in np.flatnonzero(rng.random(len(images)) < fraction):

@@ -77,13 +77,13 @@ def _galaxies(rng: np.random.Generator, stamp: NDArray[np.int64], mag_r: Floats,
 
 
 def draw_neighbours(rng: np.random.Generator, hosts: Hosts, half_side_arcsec: float, stars_per_arcsec2: float) -> Table:
-    """Field galaxies, red satellites and stars in and just around each stamp."""
+    """Field galaxies, satellites (three in four red) and stars in and just around each stamp."""
     stamps = np.arange(len(hosts.light))
     half_side = half_side_arcsec + 1.0  # light of objects beyond the edge reaches in
     area = (2 * half_side) ** 2
 
     field = np.repeat(stamps, rng.poisson(_FIELD_PER_ARCSEC2 * area, len(stamps)))
-    # Exponential in magnitude is a power law in counts; brighter than 19 would be another host.
+    # Exponential in magnitude is a power law in counts; what would be brighter than 19, as another host is, gets 19.
     drop = rng.exponential(1 / (_FIELD_COUNT_SLOPE * np.log(10)), len(field))
     field_r = np.maximum(_FIELD_LIMIT_R - drop, 19.0)
     galaxies = _galaxies(rng, field, field_r, rng.random(len(field)) < 0.25)
@@ -114,7 +114,7 @@ def draw_stars(rng: np.random.Generator, stamp: NDArray[np.int64], mag_r: Floats
 
 
 def draw_blue_galaxies(rng: np.random.Generator, stamp: NDArray[np.int64], mag_r: Floats) -> Table:
-    """Star-forming galaxies at the stamps' centres, of the kind that background sources are drawn from."""
+    """Star-forming galaxies at the stamps' centres, with the colours of background sources."""
     light = _galaxies(rng, stamp, mag_r, np.zeros(len(stamp), bool))
     g_r, r_z = draw_source_colours(rng, len(stamp))
     light["flux"] = fluxes(mag_r + g_r, mag_r, mag_r - r_z)

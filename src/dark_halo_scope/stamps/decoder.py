@@ -1,6 +1,7 @@
-"""Rows of a dataset to pixels, and a note of every row that would not decode cleanly."""
+"""Rows to pixels, and a note of every row that would not decode cleanly."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +27,11 @@ class Fault:
     message: str
 
 
-class StampDecoder:
-    """Decodes rows of a raw dataset; safe to call from threads.
+class RowByRow(ABC):
+    """Decodes stamps one after the other, wherever they come from; safe to call from threads.
 
     Args:
-        index: The dataset.
-        open_row_groups: Row groups to keep open.
         max_nonfinite_fraction: Fraction of a band up to which non-finite pixels are filled with the sky.
-        rows_at_a_time: See `RowGroups`.
 
     Attributes:
         fields: ``image``, float32 in nanomaggies.
@@ -41,17 +39,12 @@ class StampDecoder:
 
     fields: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"image": (STAMP_SHAPE, np.dtype(np.float32))}
 
-    def __init__(
-        self,
-        index: StampIndex,
-        *,
-        open_row_groups: int,
-        max_nonfinite_fraction: float,
-        rows_at_a_time: int | None = None,
-    ) -> None:
-        self._index = index
-        self._groups = RowGroups(index, open_row_groups, rows_at_a_time)
+    def __init__(self, max_nonfinite_fraction: float) -> None:
         self._max_nonfinite_fraction = max_nonfinite_fraction
+
+    @abstractmethod
+    def _decoder(self, rows: NDArray[np.int64]) -> Callable[[int, NDArray[np.float32]], None]:
+        """What writes row number k of ``rows`` to an array (3, 64, 64), or raises `StampError`."""
 
     def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> list[Fault]:
         """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; give the faults: see `decode`."""
@@ -63,12 +56,11 @@ class StampDecoder:
         Returns:
             The faults found, in the order of the rows. Where one says ``quarantined``, ``out`` holds no valid pixels.
         """
-        groups = self._index.group_of(rows)
-        in_group = rows - self._index.group_starts[groups]
+        decode = self._decoder(rows)
         faults = []
-        for row, group, i, image in zip(rows.tolist(), groups.tolist(), in_group.tolist(), out, strict=True):
+        for k, (row, image) in enumerate(zip(rows.tolist(), out, strict=True)):
             try:
-                decode_stamp(self._groups.stamp_bytes(group, i), image)
+                decode(k, image)
                 n_filled = fill_nonfinite(image, self._max_nonfinite_fraction)
             except StampError as error:
                 faults.append(Fault(row, QUARANTINED, error.reason, str(error)))
@@ -76,3 +68,36 @@ class StampDecoder:
                 if n_filled:
                     faults.append(Fault(row, REPAIRED, "nonfinite", f"{n_filled} pixels were filled with the sky"))
         return faults
+
+
+class StampDecoder(RowByRow):
+    """Decodes rows of a raw dataset.
+
+    Args:
+        index: The dataset.
+        open_row_groups: Row groups to keep open.
+        max_nonfinite_fraction: See `RowByRow`.
+        rows_at_a_time: See `RowGroups`.
+    """
+
+    def __init__(
+        self,
+        index: StampIndex,
+        *,
+        open_row_groups: int,
+        max_nonfinite_fraction: float,
+        rows_at_a_time: int | None = None,
+    ) -> None:
+        super().__init__(max_nonfinite_fraction)
+        self._index = index
+        self._groups = RowGroups(index, open_row_groups, rows_at_a_time)
+
+    def _decoder(self, rows: NDArray[np.int64]) -> Callable[[int, NDArray[np.float32]], None]:
+        groups = self._index.group_of(rows)
+        in_group = (rows - self._index.group_starts[groups]).tolist()
+        numbers = groups.tolist()
+
+        def decode(k: int, image: NDArray[np.float32]) -> None:
+            decode_stamp(self._groups.stamp_bytes(numbers[k], in_group[k]), image)
+
+        return decode

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,10 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from dark_halo_scope.stamps.codec import StampError
-from dark_halo_scope.stamps.contract import BANDS, STAMP_SHAPE, ContractError
-from dark_halo_scope.stamps.decoder import QUARANTINED, REPAIRED, Fault
+from dark_halo_scope.stamps.contract import BANDS, ContractError
+from dark_halo_scope.stamps.decoder import RowByRow
 from dark_halo_scope.stamps.fits_cutout import read_cutout
 from dark_halo_scope.stamps.known import Known
-from dark_halo_scope.stamps.repair import fill_nonfinite
 
 Rows = NDArray[np.int64]
 Files = Mapping[str, Path]  # one file under "", or one under each band
@@ -66,33 +64,16 @@ class FitsStamps:
         return {"file": ", ".join(str(path) for path in self.cutouts[row].values())}
 
 
-class FitsReader:
-    """Reads cutouts by row number; safe to call from threads, which astropy lets take turns only."""
-
-    fields: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"image": (STAMP_SHAPE, np.dtype(np.float32))}
+class FitsReader(RowByRow):
+    """Reads cutouts by row number, which astropy lets threads do by turns only."""
 
     def __init__(self, cutouts: Sequence[Files], max_nonfinite_fraction: float) -> None:
+        super().__init__(max_nonfinite_fraction)
         self._cutouts = cutouts
-        self._max_nonfinite_fraction = max_nonfinite_fraction
         warnings.simplefilter("ignore", AstropyWarning)  # what matters of them becomes a fault
 
-    def read(self, rows: Rows, out: Mapping[str, NDArray[Any]]) -> list[Fault]:
-        """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; give the faults: see `decode`."""
-        return self.decode(rows, out["image"])
-
-    def decode(self, rows: Rows, out: NDArray[np.float32]) -> list[Fault]:
-        """Write the pixels of ``rows`` (b,) to ``out`` (b, 3, 64, 64), all finite; give the faults found."""
-        faults = []
-        for row, image in zip(rows.tolist(), out, strict=True):
-            try:
-                read_cutout(self._cutouts[row], image)
-                n_filled = fill_nonfinite(image, self._max_nonfinite_fraction)
-            except StampError as error:
-                faults.append(Fault(row, QUARANTINED, error.reason, str(error)))
-            else:
-                if n_filled:
-                    faults.append(Fault(row, REPAIRED, "nonfinite", f"{n_filled} pixels were filled with the sky"))
-        return faults
+    def _decoder(self, rows: Rows) -> Callable[[int, NDArray[np.float32]], None]:
+        return lambda k, image: read_cutout(self._cutouts[rows[k]], image)
 
 
 def is_fits(path: Path) -> bool:

@@ -1,13 +1,12 @@
 """The index of a dataset: which rows there are, in which file and row group, of which split and class.
 
-Built from footers and a handful of metadata columns, without a pixel, and kept for the next run by `index_cache`. A row
-is known by its global row number, its position in the files sorted by name. The index keeps three bytes a row, plus a
-little a row group.
+Built from footers and a handful of metadata columns, without a pixel, and kept for the next run by `index_cache`. It
+keeps three bytes a row, plus a little a row group.
 """
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,21 +16,25 @@ from numpy.typing import NDArray
 
 from dark_halo_scope.stamps import contract, leaks
 from dark_halo_scope.stamps.condition import Condition
-from dark_halo_scope.stamps.contract import CLASSES, PIXEL_COLUMNS, SPLITS, ContractError
+from dark_halo_scope.stamps.contract import CLASSES, PIXEL_COLUMNS, ContractError
 from dark_halo_scope.stamps.files import StampFiles
 from dark_halo_scope.stamps.leave_out import leave_out
+from dark_halo_scope.stamps.row_index import OUTSIDE_THE_PARTS, Counts, RowIndex, starts
 from dark_halo_scope.stamps.scan import FileScan, scan_file
-from dark_halo_scope.stamps.split_rows import SplitRows
 from dark_halo_scope.stamps.store.manifest import StoreManifest
 
 log = logging.getLogger(__name__)
 
 # why a whole row is left out, by code - 1
-EXCLUSIONS = ("cutout_not_ok", "region_in_two_splits", "host_in_two_splits", "left_out_on_request")
+EXCLUSIONS = (
+    "cutout_not_ok",
+    "region_in_two_splits",
+    "host_in_two_splits",
+    "left_out_on_request",
+    OUTSIDE_THE_PARTS,
+)
 LEAK_POLICIES = ("stop", "drop")
 _SCAN_THREADS = 8
-
-Counts = dict[str, dict[str, dict[str, int]]]  # reason -> split -> class -> rows
 
 
 @dataclass(frozen=True)
@@ -48,34 +51,20 @@ class LeakChecks:
             raise ValueError(f"data.on_split_leak={self.on_split_leak!r} is unknown; use {' or '.join(LEAK_POLICIES)}")
 
 
-@dataclass(frozen=True)
-class StampIndex:
-    """Rows of a dataset by global row number.
+@dataclass(frozen=True, kw_only=True)
+class StampIndex(RowIndex):
+    """Rows of a dataset of stamps: label 0 is a control, 1 a lens.
 
     Attributes:
-        files: The files, in the order of the row numbers.
-        file_starts: First row of each file and, last, the number of rows; (F + 1,).
-        group_starts: First row of each row group and, last, the number of rows; (G + 1,).
-        file_groups: First row group of each file and, last, the number of row groups; (F + 1,).
-        label: 0 control, 1 lens; (N,).
-        split: Position in `SPLITS`; (N,).
-        exclusion: 0 for a row in use, else 1 + position in `EXCLUSIONS`; (N,).
-        fingerprint: sha256 of the files' relative names, sizes and footers and of the columns above. It does not
-            change when the dataset moves; a change of pixels shows by the sizes in the footers.
-        id_columns: Columns that say which stamp, region and host a row is, as far as the dataset has them.
+        fingerprint: sha256 of the files' relative names, sizes and footers and of label, split and exclusion as they
+            were found. It does not change when the dataset moves; a change of pixels shows by the sizes in the footers.
         store: The manifest, where the dataset is a training store; None for a raw dataset.
         notes: What a user should know of the dataset, for the log.
     """
 
-    files: StampFiles
-    file_starts: NDArray[np.int64]
-    group_starts: NDArray[np.int64]
-    file_groups: NDArray[np.int64]
-    label: NDArray[np.int8]
-    split: NDArray[np.int8]
-    exclusion: NDArray[np.int8]
-    fingerprint: str
-    id_columns: tuple[str, ...]
+    sample_columns = PIXEL_COLUMNS
+    exclusions = EXCLUSIONS
+    classes: tuple[str, ...] = CLASSES
     store: StoreManifest | None = None
     notes: tuple[str, ...] = ()
 
@@ -129,7 +118,8 @@ class StampIndex:
         if len(hosts) == len(scans):
             notes.append(_exclude_leaks(root, checks.host_column, hosts, split, exclusion, 3, policy))
         else:
-            notes.append(f"{root}: no column {checks.host_column} in every file: hosts in two splits would go unseen")
+            unseen = "so that hosts in two splits would go unseen"
+            notes.append(f"{root}: no column {checks.host_column} in every file, {unseen}")
         if condition:
             meets = np.concatenate([s.meets for s in scans if s.meets is not None])
             notes.append(leave_out(root, condition.text, meets, label, split, exclusion, 4))
@@ -137,9 +127,9 @@ class StampIndex:
         digest = hashlib.sha256(b"".join(s.digest for s in scans) + exclusion.tobytes())
         index = cls(
             files=files,
-            file_starts=_starts(len(s.label) for s in scans),
-            group_starts=_starts(n for s in scans for n in s.group_rows),
-            file_groups=_starts(len(s.group_rows) for s in scans),
+            file_starts=starts(len(s.label) for s in scans),
+            group_starts=starts(n for s in scans for n in s.group_rows),
+            file_groups=starts(len(s.group_rows) for s in scans),
             label=label,
             split=split,
             exclusion=exclusion,
@@ -157,77 +147,14 @@ class StampIndex:
             log.warning("%s", note)
 
     @property
-    def n_rows(self) -> int:
-        """Rows of the dataset, in use or not."""
-        return len(self.label)
-
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """Global row numbers of the rows of a split that are in use, ascending."""
-        return np.flatnonzero(self._in_use(split))
-
-    def split_rows(self, split: str) -> SplitRows:
-        """The same rows by their place among them."""
-        return SplitRows(self._in_use(split), self.group_starts)
-
-    def class_counts(self, split: str) -> dict[str, int]:
-        """Rows in use by class, ``{"control": ..., "lens": ...}``."""
-        counts = self._counts(self.exclusion == 0)[SPLITS.index(split)]
-        return dict(zip(CLASSES, counts.tolist(), strict=True))
+    def faults_before(self) -> Mapping[str, Counts]:
+        """What was quarantined and repaired when a training store was made."""
+        return self.store.faults if self.store else {}
 
     def excluded(self) -> Counts:
-        """Rows left out before any pixel was read, by reason, split and class; only what occurs.
-
-        For a training store, these are the rows that were left out of it.
-        """
+        """As `RowIndex.excluded`; for a training store, what was left out of it counts too."""
         table: Counts = dict(self.store.faults["excluded"]) if self.store else {}
-        for code, reason in enumerate(EXCLUSIONS, start=1):
-            counts = self._counts(self.exclusion == code)
-            if counts.any():
-                table[reason] = {
-                    split: dict(zip(CLASSES, counts[s].tolist(), strict=True)) for s, split in enumerate(SPLITS)
-                }
-        return table
-
-    def group_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row groups that hold ``rows``."""
-        return np.searchsorted(self.group_starts, rows, "right") - 1
-
-    def locate(self, row: int) -> tuple[str, int]:
-        """Name of the file that holds a row, and the row's number in it."""
-        number = int(np.searchsorted(self.file_starts, row, "right")) - 1
-        return self.files.names[number], int(row - self.file_starts[number])
-
-    def metadata(self, rows: NDArray[np.int64], columns: list[str] | None = None) -> pa.Table:
-        """Metadata of ``rows`` in their order: ``columns``, or every column but the pixels."""
-        order = np.argsort(rows, kind="stable")
-        wanted = rows[order]
-        file_of_row = np.searchsorted(self.file_starts, wanted, "right") - 1
-        files = np.unique(file_of_row) if len(rows) else [0]  # no rows: an empty table with the columns
-        tables = [self._file_metadata(int(k), wanted[file_of_row == k], columns) for k in files]
-        table = pa.concat_tables(tables, promote_options="permissive")
-        return table.take(np.argsort(order, kind="stable"))
-
-    def _file_metadata(self, number: int, rows: NDArray[np.int64], columns: list[str] | None) -> pa.Table:
-        file = self.files.parquet(number)
-        names = [name for name in file.schema_arrow.names if name not in PIXEL_COLUMNS]
-        if columns is not None:
-            names = [name for name in names if name in columns]
-        group_of_row = self.group_of(rows)
-        groups = np.unique(group_of_row)
-        lengths = self.group_starts[groups + 1] - self.group_starts[groups]
-        offset = (np.cumsum(lengths) - lengths)[np.searchsorted(groups, group_of_row)]
-        table = file.read_row_groups((groups - self.file_groups[number]).tolist(), columns=names)
-        # files of one dataset may differ in what is encoded by a dictionary, which no concatenation takes
-        table = table.cast(pa.schema([f.with_type(contract.plain_type(f.type)) for f in table.schema]))
-        return table.take(offset + rows - self.group_starts[group_of_row])
-
-    def _in_use(self, split: str) -> NDArray[np.bool_]:
-        return (self.split == SPLITS.index(split)) & (self.exclusion == 0)
-
-    def _counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Rows (splits, classes) among the ``chosen``."""
-        cells = self.split[chosen].astype(np.int64) * len(CLASSES) + self.label[chosen]
-        return np.bincount(cells, minlength=len(SPLITS) * len(CLASSES)).reshape(len(SPLITS), len(CLASSES))
+        return table | super().excluded()
 
 
 def _exclude_leaks(
@@ -262,7 +189,3 @@ def _exclude_leaks(
 def _id_columns(files: StampFiles, region_column: str, host_column: str) -> tuple[str, ...]:
     present = files.parquet(0).schema_arrow.names
     return tuple(name for name in ("stamp_id", region_column, host_column, "brickname", "ra", "dec") if name in present)
-
-
-def _starts(lengths: Iterable[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, np.int64))])

@@ -8,25 +8,42 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from dark_halo_scope.stamps import plan
-from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.plan import EvalBatches, FullShuffle, Share, TrainBatches
 from dark_halo_scope.stamps.quarantine import Quarantine
-from dark_halo_scope.stamps.reader import StampReader, stamp_reader
+from dark_halo_scope.stamps.reader import OpenReader, RowReader, stamp_reader
+from dark_halo_scope.stamps.row_index import RowIndex
 from dark_halo_scope.stamps.stream import Batch, StreamOptions, stream_batches
 
 _ROWS_AT_A_TIME = 32  # of a lane: 1.5 MB of npz, of which two pieces are held
 
 
 class EvalLoader:
-    """Every stamp of a split exactly once, in file order (`plan.EvalBatches`); batches as `stream_batches` gives."""
+    """Every row of a split exactly once, in file order (`plan.EvalBatches`); batches as `stream_batches` gives.
+
+    Args:
+        index: The dataset.
+        split: Name of the split.
+        quarantine: Where bad rows go.
+        share: Size of the batches and this rank's part in them.
+        options: How to stream.
+        open_reader: Opens what reads the rows of the dataset.
+    """
 
     def __init__(
-        self, index: StampIndex, split: str, quarantine: Quarantine, share: Share, options: StreamOptions
+        self,
+        index: RowIndex,
+        split: str,
+        quarantine: Quarantine,
+        share: Share,
+        options: StreamOptions,
+        *,
+        open_reader: OpenReader = stamp_reader,
     ) -> None:
         self._index = index
         self._split = split
         self._quarantine = quarantine
         self._options = options
+        self._open_reader = open_reader
         rows = index.split_rows(split)
         self._batches = EvalBatches(rows, share)
         groups_per_batch = len(rows.groups) / share.world / len(self._batches)
@@ -38,7 +55,7 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the first on; nothing is read before it is asked for."""
-        reader = stamp_reader(
+        reader = self._open_reader(
             self._index,
             open_row_groups=self._open_row_groups,
             max_nonfinite_fraction=self._options.max_nonfinite_fraction,
@@ -47,7 +64,7 @@ class EvalLoader:
 
 
 class TrainLoader:
-    """Shuffled batches, each stamp at most once an epoch; batches as `stream_batches` gives.
+    """Shuffled batches, each row at most once an epoch; batches as `stream_batches` gives.
 
     It is what Lightning calls a stateful loader: ``state_dict`` names the next batch of an epoch, and once loaded,
     iteration goes on there if the epoch is the same. Epoch and position are read when the first batch is asked for,
@@ -61,11 +78,12 @@ class TrainLoader:
         options: How to stream.
         seed: Seed of the shuffle.
         reshuffle: Whether epochs differ; without, each repeats the first, to overfit a few batches on purpose.
+        open_reader: Opens what reads the rows of the dataset.
     """
 
     def __init__(
         self,
-        index: StampIndex,
+        index: RowIndex,
         split: str,
         quarantine: Quarantine,
         share: Share,
@@ -73,6 +91,7 @@ class TrainLoader:
         *,
         seed: int,
         reshuffle: bool = True,
+        open_reader: OpenReader = stamp_reader,
     ) -> None:
         self._index = index
         self._split = split
@@ -81,6 +100,7 @@ class TrainLoader:
         self._options = options
         self._seed = seed
         self._reshuffle = reshuffle
+        self._open_reader = open_reader
         self._rows = index.split_rows(split)
         self._length = plan.train_steps(len(self._rows), share)
         self._epoch = 0
@@ -133,11 +153,11 @@ class TrainLoader:
                 self._next_batch += 1
                 yield batch
 
-    def _reader(self, *, whole: bool) -> StampReader:
+    def _reader(self, *, whole: bool) -> RowReader:
         """What reads whole row groups and keeps them all, or this rank's lanes piece by piece."""
         lanes = math.ceil(self._options.lanes / self._share.world)
         # A lane's last row group stays open for a while after the lane went on to the next.
-        return stamp_reader(
+        return self._open_reader(
             self._index,
             open_row_groups=len(self._rows.groups) if whole else lanes + lanes // 8 + 4,
             max_nonfinite_fraction=self._options.max_nonfinite_fraction,

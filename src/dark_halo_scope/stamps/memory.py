@@ -3,7 +3,11 @@
 import logging
 import os
 
+import numpy as np
+
+from dark_halo_scope.stamps.contract import STAMP_COLUMN
 from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.pages import runs_through
 
 log = logging.getLogger(__name__)
 
@@ -13,15 +17,15 @@ _MOST = 0.5  # of this machine's memory; the rest is for the model, pinned batch
 def warn_of_open_row_groups(index: StampIndex, lanes: int, memory_bytes: int | None = None) -> None:
     """Say so when ``lanes`` open row groups of a raw dataset may not fit into this machine's memory.
 
-    A row group that was written as one compressed page, as pyarrow does by default, is held whole while it is read;
-    128 of 640 stamps take 4.4 GiB. Uncompressed or smaller pages take far less, which the footers do not tell.
+    Stamps in the pages that pyarrow writes by default are read a few at a time: see `pages`. Of others, such as those
+    that zstd has packed, a row group may be held whole while it is read; 128 of 640 stamps take 4.4 GiB.
 
     Args:
         index: The dataset.
         lanes: Row groups open at a time, over all ranks.
         memory_bytes: Memory of the machine; None asks the system.
     """
-    if index.store is not None:
+    if index.store is not None or _is_read_in_pieces(index):
         return
     memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     n_groups = len(index.group_starts) - 1
@@ -39,3 +43,9 @@ def warn_of_open_row_groups(index: StampIndex, lanes: int, memory_bytes: int | N
             memory / 1e9,
             1 << (fits.bit_length() - 1),
         )
+
+
+def _is_read_in_pieces(index: StampIndex) -> bool:
+    """Whether the first row group is: a dataset is written by one program."""
+    number = int(np.searchsorted(index.file_groups, 0, "right")) - 1
+    return runs_through(index.files.parquet(number).metadata, 0, STAMP_COLUMN)

@@ -43,8 +43,8 @@ class Share:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.world:
             raise PlanError(
-                f"a batch of {self.batch_size} stamps cannot be shared evenly by {self.world} ranks; "
-                f"choose a multiple of {self.world} (it counts the stamps of a step over all ranks)"
+                f"a batch of {self.batch_size} rows cannot be shared evenly by {self.world} ranks; "
+                f"choose a multiple of {self.world} (it counts the rows of a step over all ranks)"
             )
 
 
@@ -208,7 +208,7 @@ class EvalBatches:
     def __init__(self, split: SplitRows, share: Share) -> None:
         n_rows = len(split)
         if n_rows < share.world:
-            raise PlanError(f"{n_rows} stamps cannot be shared by {share.world} ranks; use fewer devices")
+            raise PlanError(f"{n_rows} rows cannot be shared by {share.world} ranks; use fewer devices")
         self._split = split
         self._length = min(math.ceil(n_rows / share.batch_size), n_rows // share.world)
         self._first = share.rank * self._length
@@ -249,7 +249,7 @@ def train_steps(n_rows: int, share: Share) -> int:
     """
     if n_rows < share.batch_size:
         raise PlanError(
-            f"the train split has {n_rows} stamps, fewer than one batch of {share.batch_size}; lower data.batch_size"
+            f"the train split has {n_rows} rows, fewer than one batch of {share.batch_size}; lower data.batch_size"
         )
     return n_rows // share.batch_size
 

@@ -1,7 +1,7 @@
 """Bad rows: each is counted and written down once, and too many of them, or unequal between the classes, stop the run.
 
 Nothing is skipped silently, and no single bad row ends a long run. Faults that meet one class more often than the other
-would teach the network the fault instead of the lens, however rare they are.
+take away a part of that class which may be like no other, and change the rates that are measured on the rest.
 """
 
 import copy
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 
-from dark_halo_scope.stamps.contract import CLASSES, SPLITS
+from dark_halo_scope.stamps.contract import SPLITS
 from dark_halo_scope.stamps.decoder import QUARANTINED, REPAIRED, Fault
-from dark_halo_scope.stamps.index import Counts, StampIndex
+from dark_halo_scope.stamps.row_index import Counts, RowIndex
 
 _CLASS_DIFFERENCE_P = 1e-4  # a run makes some tens of passes, so that chance alone stops hardly one run in hundreds
+_CLASS_DIFFERENCE = 1e-4  # of a class: the smallest false-positive rate that is asked for; of less, nothing follows
 
 Record = dict[str, Any]
 
@@ -39,16 +40,37 @@ class Quarantine:
         limit: Largest fraction of the stamps of one pass over a split that may be bad; a single one always may.
     """
 
-    def __init__(self, index: StampIndex, folder: Path, *, rank: int = 0, limit: float = 0.001) -> None:
+    def __init__(self, index: RowIndex, folder: Path, *, rank: int = 0, limit: float = 0.001) -> None:
         self._index = index
         self.path = folder / f"rank{rank}.jsonl"
         self.limit = limit
         self._records = {record["row"]: record for record in _read_records(self.path)}
+        self._counts: dict[str, NDArray[np.int64]] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self._index.classes
 
     @property
     def records(self) -> list[Record]:
         """What was written down, one record a row, in the order of discovery."""
         return list(self._records.values())
+
+    def counts(self) -> dict[str, list[list[int]]]:
+        """Rows that the last pass over each split has found bad and has seen so far, by class; for `add_counts`."""
+        return {split: counts.tolist() for split, counts in self._counts.items()}
+
+    def add_counts(self, counts: dict[str, list[list[int]]]) -> None:
+        """Let a pass that goes on begin with these."""
+        for split, of_split in counts.items():
+            self.counts_of(split, goes_on=True)[...] += of_split
+
+    def counts_of(self, split: str, *, goes_on: bool) -> NDArray[np.int64]:
+        """Bad and seen rows of a pass by class, (2, classes), to be counted up; zero unless an earlier one goes on."""
+        if not goes_on or split not in self._counts:
+            self._counts[split] = np.zeros((2, len(self.classes)), np.int64)
+        return self._counts[split]
 
     def describe(self, fault: Fault) -> Record:
         """The record of a fault: where the row lies, what it is, what was wrong. May be called from any thread."""
@@ -62,7 +84,7 @@ class Quarantine:
             "file": file,
             "row_in_file": row_in_file,
             "split": SPLITS[self._index.split[fault.row]],
-            "class": CLASSES[self._index.label[fault.row]],
+            "class": self._index.classes[self._index.label[fault.row]],
             "action": fault.action,
             "reason": fault.reason,
             "message": fault.message,
@@ -88,14 +110,21 @@ class Quarantine:
             records: The records of all ranks together, where there are several; a row counts once.
         """
         distinct = {record["row"]: record for record in (self.records if records is None else records)}
-        before = self._index.store.faults if self._index.store else {QUARANTINED: {}, REPAIRED: {}}
         return {
-            QUARANTINED: _count(distinct.values(), QUARANTINED, before),
-            REPAIRED: _count(distinct.values(), REPAIRED, before),
+            QUARANTINED: self._count(distinct.values(), QUARANTINED),
+            REPAIRED: self._count(distinct.values(), REPAIRED),
             "excluded": self._index.excluded(),
             "rows": {split: self._index.class_counts(split) for split in SPLITS},
             "limit": self.limit,
         }
+
+    def _count(self, records: Iterable[Record], action: str) -> Counts:
+        table = copy.deepcopy(self._index.faults_before.get(action, {}))
+        for record in records:
+            if record["action"] == action:
+                by_split = table.setdefault(record["reason"], {s: dict.fromkeys(self.classes, 0) for s in SPLITS})
+                by_split[record["split"]][record["class"]] += 1
+        return table
 
 
 class QuarantinePass:
@@ -105,14 +134,15 @@ class QuarantinePass:
         quarantine: Where bad rows are written down.
         split: Name of the split.
         n_rows: Rows that this rank reads in the pass.
+        goes_on: Whether it began before, in a run that was interrupted.
     """
 
-    def __init__(self, quarantine: Quarantine, split: str, n_rows: int) -> None:
+    def __init__(self, quarantine: Quarantine, split: str, n_rows: int, *, goes_on: bool = False) -> None:
         self._quarantine = quarantine
         self._split = split
         self._n_rows = n_rows
-        self._n_bad = np.zeros(len(CLASSES), np.int64)
-        self._n_seen = np.zeros(len(CLASSES), np.int64)
+        self._classes = quarantine.classes
+        self._n_bad, self._n_seen = quarantine.counts_of(split, goes_on=goes_on)
 
     def add(self, label: NDArray[np.int8], records: list[Record]) -> None:
         """Count a batch: the labels (b,) of all its rows and the records of the faulty ones.
@@ -121,9 +151,9 @@ class QuarantinePass:
             QuarantineLimitError: When more of the pass is bad than the limit allows, or the whole batch is.
         """
         self._quarantine.write(records)
-        bad = [CLASSES.index(r["class"]) for r in records if r["action"] == QUARANTINED]
-        self._n_seen += np.bincount(label, minlength=len(CLASSES))
-        self._n_bad += np.bincount(bad, minlength=len(CLASSES))
+        bad = [self._classes.index(r["class"]) for r in records if r["action"] == QUARANTINED]
+        self._n_seen += np.bincount(label, minlength=len(self._classes))
+        self._n_bad += np.bincount(bad, minlength=len(self._classes))
         limit = self._quarantine.limit
         if self._n_bad.sum() > max(1, limit * self._n_rows):
             raise QuarantineLimitError(
@@ -141,18 +171,20 @@ class QuarantinePass:
         """Compare the classes at the end of the pass.
 
         Raises:
-            QuarantineLimitError: When bad rows meet one class more often than the other (Fisher's exact test).
+            QuarantineLimitError: When bad rows meet one class more often than another: by a difference of their shares
+                that matters and that chance does not make (Fisher's exact test).
         """
-        if not self._n_bad.any():
+        shares = self._n_bad / np.maximum(self._n_seen, 1)
+        if shares.max() - shares.min() < _CLASS_DIFFERENCE:
             return
         p = fisher_exact(np.stack([self._n_bad, self._n_seen - self._n_bad])).pvalue
         if p < _CLASS_DIFFERENCE_P:
-            shares = ", ".join(
+            told = ", ".join(
                 f"{bad} of {seen} stamps of class {name}"
-                for name, bad, seen in zip(CLASSES, self._n_bad, self._n_seen, strict=True)
+                for name, bad, seen in zip(self._classes, self._n_bad, self._n_seen, strict=True)
             )
             raise QuarantineLimitError(
-                f"split {self._split}: {shares} are unusable, a difference that chance does not make (p = {p:.1g}); a "
+                f"split {self._split}: {told} are unusable, a difference that chance does not make (p = {p:.1g}); a "
                 f"network would learn it: see {self._quarantine.path} and repair the dataset"
             )
 
@@ -166,12 +198,3 @@ def _read_records(path: Path) -> list[Record]:
     if len(whole) < len(text):
         path.write_bytes(whole)
     return [json.loads(line) for line in whole.splitlines()]
-
-
-def _count(records: Iterable[Record], action: str, before: dict[str, Counts]) -> Counts:
-    table = copy.deepcopy(before[action])
-    for record in records:
-        if record["action"] == action:
-            by_split = table.setdefault(record["reason"], {s: dict.fromkeys(CLASSES, 0) for s in SPLITS})
-            by_split[record["split"]][record["class"]] += 1
-    return table

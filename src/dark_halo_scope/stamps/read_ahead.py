@@ -1,4 +1,4 @@
-"""Batches of stamps read ahead of need by a pool of threads, whatever is then done with them."""
+"""Batches of rows read ahead of need by a pool of threads, whatever is then done with them."""
 
 import math
 from collections import deque
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dark_halo_scope.stamps.decoder import QUARANTINED, Fault
-from dark_halo_scope.stamps.reader import StampReader
+from dark_halo_scope.stamps.reader import RowReader
 
 _PIECE = 16  # fewest stamps (2 ms) worth handing to another thread
 
@@ -34,7 +34,7 @@ class ReadBatch:
 
 
 def read_ahead(
-    reader: StampReader, batches: Iterable[Rows], *, num_threads: int, prefetch_batches: int, pin_memory: bool
+    reader: RowReader, batches: Iterable[Rows], *, num_threads: int, prefetch_batches: int, pin_memory: bool
 ) -> Generator[ReadBatch, None, None]:
     """Read ``batches`` (the rows of each) in their order; the threads end with the generator."""
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="stamps")
@@ -69,7 +69,7 @@ class _Flight:
         return ReadBatch(batch, faults)
 
 
-def _launch(rows: Rows, pool: ThreadPoolExecutor, reader: StampReader, num_threads: int, pin_memory: bool) -> _Flight:
+def _launch(rows: Rows, pool: ThreadPoolExecutor, reader: RowReader, num_threads: int, pin_memory: bool) -> _Flight:
     """Begin to read a batch, cut into pieces for the threads."""
     # Page-locked memory comes from torch's caching allocator, which takes a block back once the copies that were
     # started from it are done: batches are reused without any account of ours.

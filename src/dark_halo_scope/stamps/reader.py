@@ -1,4 +1,4 @@
-"""Rows to pixels, whatever a dataset keeps them in."""
+"""Rows to samples, whatever a dataset keeps them in."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,11 +13,11 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.store.reader import StoreReader
 
 
-class StampReader(Protocol):
+class RowReader(Protocol):
     """Reads rows of one dataset; safe to call from threads.
 
     Attributes:
-        fields: Shape of one stamp's value and type of each field, ``image`` among them, as the dataset keeps it.
+        fields: Shape of one row's value and type of each field, as the dataset keeps it.
     """
 
     fields: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -25,8 +25,21 @@ class StampReader(Protocol):
     def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> list[Fault]:
         """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; give the faults found."""
 
+
+class StampReader(RowReader, Protocol):
+    """Reads stamps: ``image`` is among the fields."""
+
     def decode(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> list[Fault]:
         """Write the pixels of ``rows`` (b,) to ``out`` (b, 3, 64, 64), in nanomaggies; give the faults found."""
+
+
+class OpenReader(Protocol):
+    """Opens the reader of an index of its kind, as `stamp_reader` does for stamps."""
+
+    def __call__(
+        self, index: Any, *, open_row_groups: int, max_nonfinite_fraction: float, rows_at_a_time: int | None = None
+    ) -> RowReader:
+        """Open it; ``rows_at_a_time`` where each row group is gone through from its first row to its last."""
 
 
 def stamp_reader(

@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,13 @@ import pyarrow.types as pat
 from dark_halo_scope.stamps.codec import StampError
 from dark_halo_scope.stamps.contract import STAMP_COLUMN, ContractError
 from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.pages import runs_through, values_in_order
 
 _KNOWN_FOOTERS = 1024
+_LOCAL_READ_BYTES = 1 << 20  # asked of the disk at a time
 _REMOTE_READ_BYTES = 4 << 20  # 90 stamps a request: of 50 ms, at 8 threads, this is 14,000 stamps/s
+
+Values = Sequence[memoryview | None]  # None for null
 
 
 class RowGroups:
@@ -68,39 +73,60 @@ class RowGroups:
                 del self._open[its_group]
         return reading
 
-    def _pieces(self, group: int) -> Generator[pa.Array, None, None]:
+    def _pieces(self, group: int) -> Generator[Values, None, None]:
         """The pixel column of a row group from its first row on, in pieces."""
         index = self._index
         number = int(np.searchsorted(index.file_groups, group, "right")) - 1
         in_file = group - int(index.file_groups[number])
         n_rows = int(index.group_starts[group + 1] - index.group_starts[group])
+        n_read = 0
         try:
-            batches = self._file(number).iter_batches(
-                self._rows_at_a_time or n_rows, row_groups=[in_file], columns=[STAMP_COLUMN], use_threads=False
-            )
-            for batch in batches:
-                yield batch.column(0)
+            for values in self._in_order(number, in_file, n_rows):
+                n_read += len(values)
+                yield values
+            if n_read < n_rows:
+                yield from self._by_pyarrow(number, in_file, n_rows, n_read)
         except (pa.ArrowInvalid, OSError) as error:
             raise ContractError(
                 f"{index.files.names[number]}: row group {in_file} cannot be read ({error}); "
                 "the file is damaged or out of reach: copy it again from its source"
             ) from error
 
-    def _file(self, number: int) -> pq.ParquetFile:
-        files = self._index.files
+    def _in_order(self, number: int, group: int, n_rows: int) -> Generator[Values, None, None]:
+        """The values of a row group of a file, as far as they can be had without a page held whole."""
+        files, footer = self._index.files, self._footer(number)
+        if runs_through(footer, group, STAMP_COLUMN):
+            yield from values_in_order(
+                files.source(number),
+                footer,
+                group,
+                STAMP_COLUMN,
+                rows=self._rows_at_a_time or n_rows,
+                read_bytes=_LOCAL_READ_BYTES if files.is_local else _REMOTE_READ_BYTES,
+            )
+
+    def _by_pyarrow(self, number: int, group: int, n_rows: int, first: int) -> Generator[Values, None, None]:
+        """Those from ``first`` on, whatever the pages are like."""
+        files, footer = self._index.files, self._footer(number)
+        # Without a buffer a column chunk is read whole: free where it is mapped into memory, too much on a network.
+        buffer_size = 0 if files.is_local or self._rows_at_a_time is None else _REMOTE_READ_BYTES
+        file = pq.ParquetFile(files.source(number), metadata=footer, buffer_size=buffer_size, pre_buffer=False)
+        rows = self._rows_at_a_time or n_rows
+        for batch in file.iter_batches(rows, row_groups=[group], columns=[STAMP_COLUMN], use_threads=False):
+            if first < len(batch):
+                yield _values(batch.column(0)[first:])
+            first = max(0, first - len(batch))
+
+    def _footer(self, number: int) -> pq.FileMetaData:
         with self._lock:
             footer = self._footers.get(number)
         if footer is None:
-            footer = files.parquet(number).metadata
+            footer = self._index.files.parquet(number).metadata
             with self._lock:
                 self._footers[number] = footer
                 if len(self._footers) > _KNOWN_FOOTERS:
                     self._footers.popitem(last=False)
-        if self._rows_at_a_time is None:
-            return files.parquet(number, footer)
-        # Without a buffer a column chunk is read whole: free where it is mapped into memory, too much on a network.
-        buffer_size = 0 if files.is_local else _REMOTE_READ_BYTES
-        return pq.ParquetFile(files.source(number), metadata=footer, buffer_size=buffer_size, pre_buffer=False)
+        return footer
 
 
 class _OpenRowGroup:
@@ -109,11 +135,11 @@ class _OpenRowGroup:
     Two, because the threads of a stream may be a batch or two apart.
     """
 
-    def __init__(self, pieces: Generator[pa.Array, None, None], rows_at_a_time: int | None) -> None:
+    def __init__(self, pieces: Generator[Values, None, None], rows_at_a_time: int | None) -> None:
         self._pieces = pieces
         self._ahead = rows_at_a_time
         self._lock = threading.Lock()
-        self._held: deque[tuple[int, _StampBytes]] = deque(maxlen=2 if rows_at_a_time else None)
+        self._held: deque[tuple[int, Values]] = deque(maxlen=2 if rows_at_a_time else None)
         self._end = 0
         self._failure: ContractError | None = None  # for every thread that comes after
 
@@ -128,39 +154,29 @@ class _OpenRowGroup:
                 self._read_on()
             for start, values in reversed(self._held):
                 if i >= start:
-                    return values[i - start]
+                    value = values[i - start]
+                    if value is None:
+                        raise StampError("missing_stamp", f"{STAMP_COLUMN} is null")
+                    return value
         return None
 
     def _read_on(self) -> None:
         if self._failure:
             raise self._failure
         try:
-            values = _StampBytes(next(self._pieces))
+            values = next(self._pieces) if self._ahead else list(chain.from_iterable(self._pieces))
         except ContractError as error:
             self._failure = error
             raise
         self._held.append((self._end, values))
         self._end += len(values)
-        if self._ahead is None:
-            self._pieces.close()  # all is held: let go of the reader and of the pages that it has decompressed
 
 
-class _StampBytes:
-    """A piece of a binary column as plain buffers, so that a value costs a slice and no Python bytes."""
-
-    def __init__(self, values: pa.Array) -> None:
-        _, offsets, data = values.buffers()
-        width = np.int64 if pat.is_large_binary(values.type) else np.int32
-        self._offsets = np.frombuffer(
-            offsets, width, len(values) + 1, values.offset * np.dtype(width).itemsize
-        ).tolist()
-        self._data = memoryview(data if data is not None else b"")
-        self._is_null = values.is_null().to_pylist() if values.null_count else None
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def __getitem__(self, i: int) -> memoryview:
-        if self._is_null and self._is_null[i]:
-            raise StampError("missing_stamp", f"{STAMP_COLUMN} is null")
-        return self._data[self._offsets[i] : self._offsets[i + 1]]
+def _values(column: pa.Array) -> Values:
+    """A piece of a binary column as views into its buffer, so that a value costs no Python bytes."""
+    _, offsets, data = column.buffers()
+    width = np.int64 if pat.is_large_binary(column.type) else np.int32
+    edges = np.frombuffer(offsets, width, len(column) + 1, column.offset * np.dtype(width).itemsize).tolist()
+    view = memoryview(data if data is not None else b"")
+    is_null = column.is_null().to_pylist() if column.null_count else [False] * len(column)
+    return [None if null else view[i:j] for (i, j), null in zip(pairwise(edges), is_null, strict=True)]

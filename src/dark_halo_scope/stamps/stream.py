@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from dark_halo_scope.stamps.decoder import QUARANTINED
-from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.plan import FULL_SHUFFLE_ROWS, Batches
 from dark_halo_scope.stamps.quarantine import Quarantine, QuarantinePass
 from dark_halo_scope.stamps.read_ahead import read_ahead
-from dark_halo_scope.stamps.reader import StampReader
+from dark_halo_scope.stamps.reader import RowReader
+from dark_halo_scope.stamps.row_index import RowIndex
 
 Batch = dict[str, Tensor]
 
@@ -58,25 +58,25 @@ class StreamOptions:
 
 
 def stream_batches(
-    index: StampIndex,
+    index: RowIndex,
     split: str,
     batches: Batches,
     first: int,
-    reader: StampReader,
+    reader: RowReader,
     quarantine: Quarantine,
     options: StreamOptions,
 ) -> Generator[Batch, None, None]:
     """Read ``batches`` from number ``first`` on; the threads end with the generator.
 
     Yields:
-        The fields of the reader, ``image`` among them, ``label`` int64 (b,) and ``row`` int64 (b,), without the rows
+        The fields of the reader, ``label`` int64 (b,) and ``row`` int64 (b,), without the rows
         that cannot be used.
 
     Raises:
         QuarantineLimitError: When too many cannot.
         ContractError: When a row group cannot be read.
     """
-    review = QuarantinePass(quarantine, split, batches.n_rows)
+    review = QuarantinePass(quarantine, split, batches.n_rows, goes_on=first > 0)
     stream = read_ahead(
         reader,
         (batches[number] for number in range(first, len(batches))),

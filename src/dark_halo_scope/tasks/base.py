@@ -1,26 +1,27 @@
-"""What every task shares, whatever it learns: one step, the optimiser and its schedule, a watch over the loss."""
+"""What every task shares, whatever it learns: one step, optimiser and schedule, a watch over the loss, the scores."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dark_halo_scope.hardware import is_compiled
+from dark_halo_scope.tasks.mean_loss import MeanLoss
 from dark_halo_scope.tasks.optimise import build_optimizer
 from dark_halo_scope.tasks.schedule import ScheduleError
+from dark_halo_scope.tasks.scores import ScoreCollection
 from dark_halo_scope.transforms.draws import draw_keys
-from dark_halo_scope.transforms.inject import OnlineInjection
-from dark_halo_scope.transforms.stored import known_statistics, nanomaggies, stamps_of
 
 Batch = dict[str, Tensor]
-"""`image` (B, C, H, W): float32 nanomaggies, or float16 beside `exponent` int8 (B,), the power of two to multiply by;
-`sky`, `sky_sigma`, `median`, `mad`: float32 (B, C) from a training store, else absent; `label`, `row`: int64 (B,)."""
+"""`label` and `row`, int64 (B,), beside what the samples are made of (see the task)."""
 CHECK_LOSS_EVERY_N_BATCHES = 50  # reading the loss makes the host wait for the device
 
 
@@ -31,52 +32,59 @@ class DivergedError(ValueError):
 class BaseTask(LightningModule, ABC):
     """A network with its normalisation, augmentation and optimisation.
 
-    The normalisation is part of the task: a stamp is scored exactly as it was trained on.
-
-    Batches are dicts: see `Batch`. Their way on the device is nanomaggies, injection (training only), normalisation,
-    augmentation (training only), memory format, network. Nothing on it waits for the device.
+    The normalisation is part of the task: a sample is scored exactly as it was trained on. Nothing on the way of a
+    batch from its samples to the network's outputs waits for the device.
 
     Args:
-        network: maps normalised images (B, C, H, W) to outputs.
-        normalise: maps raw images, and the statistics of a training store or None, to normalised ones.
-        augment: maps (images, keys) to images, in training only.
+        network: maps normalised samples (B, ...) to outputs (B,) or (B, K).
+        criterion: maps outputs and labels (B,) to a scalar loss.
+        normalise: maps raw samples to normalised ones.
+        augment: changes samples by keys (B,), in training only.
         optimizer: takes parameter groups, returns an optimiser.
         scheduler: takes the optimiser, `total_steps` and `steps_per_epoch`; stepped after every optimiser step.
         seed: of the augmentation.
-        channels_last: memory layout that tensor cores, AMX and AVX512 convolve fastest.
-        inject: makes lenses of some controls, in training only.
         compile: whether a trainer compiles what runs on the device: True, False or "auto" (see `hardware`).
     """
 
     def __init__(
         self,
         network: nn.Module,
+        criterion: nn.Module,
         normalise: nn.Module,
         augment: nn.Module,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         seed: int,
-        channels_last: bool = False,
-        inject: OnlineInjection | None = None,
         compile: bool | str = False,
     ) -> None:
         super().__init__()
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # torch stub gap
+        self.network = network
+        self.criterion = criterion
         self.normalise = normalise
         self.augment = augment
-        self.inject = inject
         self.seed = seed
+        self.train_loss = MeanLoss()
+        self.val_scores = ScoreCollection()
+        self.test_scores = ScoreCollection()
+        self._gathered: dict[str, dict[str, NDArray[Any]]] = {}
         self._compile_asked = compile
         self._compiled = False
-        self._transform: Callable[[Batch, Tensor | None], Tensor] = self._transform_stamps
+        self._transform: Callable[[Batch, Tensor | None], Tensor] = self._inputs
         self._optimizer_partial = optimizer
         self._scheduler_partial = scheduler
         self._loss_total: Tensor | float = 0.0  # since the last check; NaN and infinity stick to a sum
 
     @abstractmethod
-    def _step(self, batch: Batch, stage: str) -> Tensor | None:
-        """Handle a batch of the stage "train", "val" or "test"; return the loss in training."""
+    def _samples(self, batch: Batch, keys: Tensor | None) -> Batch:
+        """What of a batch tells how its samples look; in training, keys (B,) to change them by."""
+
+    @abstractmethod
+    def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
+        """From samples as they are stored to what the network takes; augmented by the keys (B,) if there are any."""
+
+    @abstractmethod
+    def _metrics(self, outputs: NDArray[Any], labels: NDArray[Any]) -> Mapping[str, float]:
+        """Every metric of a whole split, by name."""
 
     def training_step(self, batch: Batch) -> Tensor | None:
         """Return the loss of a batch."""
@@ -91,58 +99,53 @@ class BaseTask(LightningModule, ABC):
         self._step(batch, "test")
 
     def setup(self, stage: str) -> None:
-        """Compile for the device of the trainer, once, where that is asked for and pays.
+        """Compile for the device of the trainer where that is asked for and pays."""
+        if is_compiled(self._compile_asked, self.trainer.strategy.root_device):
+            self.compile_for_device()
+
+    def compile_for_device(self) -> None:
+        """Compile what runs on the device, once.
 
         Weights keep their names: what is compiled is the call of the network, not a wrapper around it. Batches may be
         shorter than others (the last one, or one with bad rows): their size is a variable of the compiled code. CUDA
         graphs are not used: they would be recorded anew for each size, and the queue of kernels is ahead of the device
         as it is.
         """
-        if not self._compiled and is_compiled(self._compile_asked, self.trainer.strategy.root_device):
+        if not self._compiled:
             self._compiled = True
-            self.network.compile()
-            self._transform = torch.compile(self._transform_stamps)
-            if self.inject is not None:
-                self.inject.compile()
+            self._compile()
 
-    def forward(self, stamps: Tensor | Batch) -> Tensor:
-        """Map raw images (B, C, H, W) in nanomaggies, or a batch as it is streamed, to float32 outputs."""
-        return self._outputs({"image": stamps} if isinstance(stamps, Tensor) else stamps_of(stamps), None)
+    def _compile(self) -> None:
+        self.network.compile()
+        self._transform = torch.compile(self._inputs)
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Choose the controls that become lenses while rows and labels are still on the host."""
-        if self.inject is None or not self.trainer.training:
-            return batch
-        keys = draw_keys(self.seed, self.current_epoch, batch["row"])
-        return self.inject.choose(batch, keys)
+    def forward(self, batch: Batch) -> Tensor:
+        """Map a batch as it is streamed to float32 outputs."""
+        return self._outputs(self._samples(batch, None), None)
 
-    def _training_outputs(self, batch: Batch) -> Tensor:
-        """As `forward`, with the injection and augmentation that this epoch draws for these rows."""
-        keys = draw_keys(self.seed, self.current_epoch, batch["row"])
-        stamps = stamps_of(batch)
-        if self.inject is not None:
-            stamps = {"image": self.inject(nanomaggies(stamps), batch["injected"], keys)}  # to be measured anew
-        return self._outputs(stamps, keys)
+    def _step(self, batch: Batch, stage: str) -> Tensor | None:
+        """Handle a batch of the stage "train", "val" or "test"; return the loss in training."""
+        if stage == "train":
+            keys = draw_keys(self.seed, self.current_epoch, batch["row"])
+            loss = self.criterion(self._outputs(self._samples(batch, keys), keys), batch["label"])
+            self._log_training_loss(loss, len(batch["label"]))
+            return loss
+        self._scores(stage).update(batch["row"], self(batch), batch["label"])
+        return None
 
-    def _outputs(self, stamps: Batch, keys: Tensor | None) -> Tensor:
+    def _outputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
         if self._compiled:
-            _let_sizes_vary(*stamps.values(), *([] if keys is None else [keys]))
-        images = self._transform(stamps, keys)
+            _let_sizes_vary(*samples.values(), *([] if keys is None else [keys]))
+        inputs = self._transform(samples, keys)
         if self._compiled:
-            _let_sizes_vary(images)
-        return self.network(images).float()
-
-    def _transform_stamps(self, stamps: Batch, keys: Tensor | None) -> Tensor:
-        """From stamps as they are stored to what the network takes; augmented by the keys (B,) if there are any."""
-        images = self.normalise(nanomaggies(stamps), known_statistics(stamps))  # as D4 would leave its medians
-        if keys is not None:
-            images = self.augment(images, keys)
-        return images.contiguous(memory_format=self.memory_format)
+            _let_sizes_vary(inputs)
+        return self.network(inputs).float()
 
     def _log_training_loss(self, loss: Tensor, batch_size: int) -> None:
         """Log the epoch's mean over all ranks, and this rank's steps for a live view."""
         self._loss_total += loss.detach()
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+        self.train_loss.update(loss, batch_size)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, prog_bar=True)
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
@@ -155,8 +158,44 @@ class BaseTask(LightningModule, ABC):
         self._stop_if_diverged()
 
     def on_validation_epoch_start(self) -> None:
-        """Name a divergence before a metric stumbles over it."""
+        """Name a divergence before a metric stumbles over it; forget the scores of the last validation."""
         self._stop_if_diverged()
+        self.val_scores.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the whole split."""
+        if not self.trainer.sanity_checking:  # a batch or two of it may hold one class only
+            self._finish_evaluation("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the scores of the last test."""
+        self.test_scores.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of the whole split."""
+        self._finish_evaluation("test")
+
+    def gathered_scores(self, stage: str) -> dict[str, NDArray[Any]]:
+        """Return `row`, `logit`, `label` of the last evaluation of "val" or "test", every sample of all ranks once.
+
+        Available to callbacks from `on_validation_end` and `on_test_end` on.
+        """
+        if stage not in self._gathered:
+            raise ValueError(f"no scores of the stage {stage!r} yet: run its evaluation first")
+        return self._gathered[stage]
+
+    def _scores(self, stage: str) -> ScoreCollection:
+        return {"val": self.val_scores, "test": self.test_scores}[stage]
+
+    def _finish_evaluation(self, stage: str) -> None:
+        """Gather the scores, compute every metric on the whole split, log the same numbers on all ranks."""
+        scores = self._scores(stage).compute()
+        self._gathered[stage] = {name: values.cpu().numpy() for name, values in scores.items()}
+        loss = self.criterion(scores["logit"], scores["label"])
+        metrics = self._metrics(self._gathered[stage]["logit"], self._gathered[stage]["label"])
+        # All ranks hold equal numbers: their mean (sync_dist) changes nothing, and Lightning need not warn.
+        values = {"loss": loss, **metrics}
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def _stop_if_diverged(self) -> None:
         """Stop all ranks together: one that stops alone leaves the others waiting in a collective."""

@@ -5,17 +5,17 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from dark_halo_scope.tasks.lens_detection import LensDetectionTask
 
+def build_task(config: Mapping[str, Any]) -> Any:
+    """Build the task that the groups `model`, `transforms`, `task`, `optimizer` and `scheduler` describe.
 
-def build_task(config: Mapping[str, Any]) -> LensDetectionTask:
-    """Build the task that the groups `model`, `transforms`, `task`, `optimizer` and `scheduler` describe."""
+    Returns:
+        The `BaseTask` that `task` names.
+    """
     make_task = instantiate(config["task"], _partial_=True)
     return make_task(
         network=instantiate(config["model"]),
-        normalise=instantiate(config["transforms"]["normalise"]),
-        augment=instantiate(config["transforms"]["augment"]),
-        inject=instantiate(config["transforms"].get("inject")),
+        **{name: instantiate(part) for name, part in config["transforms"].items()},
         optimizer=instantiate(config["optimizer"]),
         scheduler=instantiate(config["scheduler"]),
     )

@@ -2,38 +2,55 @@
 
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dark_halo_scope.evaluation.metrics import binary_metrics
 from dark_halo_scope.tasks.base import BaseTask, Batch
 from dark_halo_scope.tasks.losses import LensCrossEntropy
-from dark_halo_scope.tasks.scores import ScoreCollection
+from dark_halo_scope.transforms.draws import draw_keys
+from dark_halo_scope.transforms.inject import OnlineInjection
+from dark_halo_scope.transforms.stored import known_statistics, nanomaggies, stamps_of
 
 
 class LensDetectionTask(BaseTask):
     """Train and evaluate a network that gives one logit a stamp.
 
-    Labels are 1 for a lens and 0 for a control.
+    Labels are 1 for a lens and 0 for a control. Batches hold `image` (B, C, H, W): float32 nanomaggies, or float16
+    beside `exponent` int8 (B,), the power of two to multiply by; and `sky`, `sky_sigma`, `median`, `mad`, float32
+    (B, C), from a training store. Their way on the device is nanomaggies, injection (training only), normalisation,
+    augmentation (training only), memory format, network.
 
     Args:
         label_smoothing: see `tasks.losses`.
         class_weighting: "none", "balanced" or a number, see `tasks.losses`; the counts come from the datamodule.
-        parts: what `BaseTask` takes.
+        channels_last: memory layout that tensor cores, AMX and AVX512 convolve fastest.
+        inject: makes lenses of some controls, in training only.
+        parts: what `BaseTask` takes besides the criterion.
 
     Attributes:
         calibrator: set by calibration after the fit, a plain dict; None before.
         thresholds: operating thresholds, set with it.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, class_weighting: str | float = "none", **parts: Any) -> None:
-        super().__init__(**parts)
-        self.criterion = LensCrossEntropy(label_smoothing, class_weighting)
-        self.val_scores = ScoreCollection()
-        self.test_scores = ScoreCollection()
+    network: Any  # torch's stubs do not know that `to` takes a memory format
+    criterion: LensCrossEntropy
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weighting: str | float = "none",
+        channels_last: bool = False,
+        inject: OnlineInjection | None = None,
+        **parts: Any,
+    ) -> None:
+        super().__init__(criterion=LensCrossEntropy(label_smoothing, class_weighting), **parts)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network.to(memory_format=self.memory_format)
+        self.inject = inject
         self.calibrator: dict[str, Any] | None = None
         self.thresholds: list[dict[str, Any]] | None = None
-        self._gathered: dict[str, dict[str, NDArray[Any]]] = {}
 
     def setup(self, stage: str) -> None:
         """Balance the classes by the training split; later stages keep the weights of the checkpoint."""
@@ -48,50 +65,33 @@ class LensDetectionTask(BaseTask):
         self.calibrator = checkpoint.get("calibrator")
         self.thresholds = checkpoint.get("thresholds")
 
-    def gathered_scores(self, stage: str) -> dict[str, NDArray[Any]]:
-        """Return `row`, `logit`, `label` of the last evaluation of "val" or "test", every stamp of all ranks once.
+    def forward(self, stamps: Tensor | Batch) -> Tensor:
+        """Map raw images (B, C, H, W) in nanomaggies, or a batch as it is streamed, to float32 logits (B,)."""
+        return super().forward({"image": stamps} if isinstance(stamps, Tensor) else stamps)
 
-        Available to callbacks from `on_validation_end` and `on_test_end` on.
-        """
-        if stage not in self._gathered:
-            raise ValueError(f"no scores of the stage {stage!r} yet: run its evaluation first")
-        return self._gathered[stage]
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Choose the controls that become lenses while rows and labels are still on the host."""
+        if self.inject is None or not self.trainer.training:
+            return batch
+        keys = draw_keys(self.seed, self.current_epoch, batch["row"])
+        return self.inject.choose(batch, keys)
 
-    def _step(self, batch: Batch, stage: str) -> Tensor | None:
-        if stage == "train":
-            loss = self.criterion(self._training_outputs(batch), batch["label"])
-            self._log_training_loss(loss, len(batch["label"]))
-            return loss
-        self._scores(stage).update(batch["row"], self(batch), batch["label"])
-        return None
+    def _compile(self) -> None:
+        super()._compile()
+        if self.inject is not None:
+            self.inject.compile()
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores of the last validation."""
-        super().on_validation_epoch_start()
-        self.val_scores.reset()
+    def _samples(self, batch: Batch, keys: Tensor | None) -> Batch:
+        stamps = stamps_of(batch)
+        if self.inject is None or keys is None:
+            return stamps
+        return {"image": self.inject(nanomaggies(stamps), batch["injected"], keys)}  # to be measured anew
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the whole split."""
-        if not self.trainer.sanity_checking:  # a batch or two of it may hold one class only
-            self._finish_evaluation("val")
+    def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
+        images = self.normalise(nanomaggies(samples), known_statistics(samples))  # as D4 would leave its medians
+        if keys is not None:
+            images = self.augment(images, keys)
+        return images.contiguous(memory_format=self.memory_format)
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the scores of the last test."""
-        self.test_scores.reset()
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics of the whole split."""
-        self._finish_evaluation("test")
-
-    def _scores(self, stage: str) -> ScoreCollection:
-        return {"val": self.val_scores, "test": self.test_scores}[stage]
-
-    def _finish_evaluation(self, stage: str) -> None:
-        """Gather the scores, compute every metric on the whole split, log the same numbers on all ranks."""
-        scores = self._scores(stage).compute()
-        self._gathered[stage] = {name: values.cpu().numpy() for name, values in scores.items()}
-        loss = self.criterion(scores["logit"], scores["label"])
-        metrics = binary_metrics(self._gathered[stage]["logit"], self._gathered[stage]["label"])
-        # All ranks hold equal numbers: their mean (sync_dist) changes nothing, and Lightning need not warn.
-        values = {"loss": loss, **metrics}
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
+    def _metrics(self, outputs: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+        return binary_metrics(outputs, labels)

@@ -1,0 +1,121 @@
+"""The bytes of parquet pages from the front: headers (Thrift's compact protocol) and snappy, undone piece by piece.
+
+Formats: Thrift's compact protocol, and format_description.txt of google/snappy.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+Piece = bytes | memoryview
+
+_INTEGERS, _TRUTHS, _BINARY, _STRUCT = (4, 5, 6), (1, 2), 8, 12  # kinds of fields
+_DEEPEST = 2  # statistics in the header of a data page in the header of a page
+_SNAPPY_WINDOW = 1 << 16  # how far its copies reach back: known writers pack blocks of this size, each on its own
+
+
+class UnusualPageError(ValueError):
+    """A page that is laid out in another way, or damaged."""
+
+
+class PageBytes:
+    """Bytes ``start`` ... ``end`` of a file, taken from the front; a memory map is not copied.
+
+    Args:
+        source: The file.
+        start: First byte.
+        end: After the last.
+        read_bytes: Bytes to read at a time.
+    """
+
+    def __init__(self, source: pa.NativeFile, start: int, end: int, read_bytes: int) -> None:
+        self._stream = source.get_stream(start, end - start)
+        self._left = end - start
+        self._ahead = memoryview(b"")
+        self.read_bytes = read_bytes
+
+    def take(self, n: int) -> memoryview:
+        """The next ``n`` bytes."""
+        if not 0 <= n <= self._left:
+            raise UnusualPageError(f"{n} bytes where {self._left} are left")
+        self._left -= n
+        if n <= len(self._ahead):
+            taken, self._ahead = self._ahead[:n], self._ahead[n:]
+            return taken
+        head, missing = self._ahead, n - len(self._ahead)
+        more = memoryview(self._stream.read_buffer(max(self.read_bytes, missing))).cast("B")
+        self._ahead = more[missing:]
+        return memoryview(b"".join((head, more[:missing]))) if head else more[:missing]
+
+    def varint(self) -> int:
+        """A number of seven bits a byte, the lowest first."""
+        number = 0
+        for shift in range(0, 64, 7):
+            (byte,) = self.take(1)
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+        raise UnusualPageError("a number without end")
+
+    def numbers(self, path: tuple[int, ...] = ()) -> dict[tuple[int, ...], int]:
+        """The integers of a Thrift struct by field number, and of the structs in it by path."""
+        found: dict[tuple[int, ...], int] = {}
+        field = 0
+        while head := self.take(1)[0]:
+            field = field + (head >> 4) if head >> 4 else _zigzag(self.varint())
+            kind = head & 0x0F
+            if kind in _INTEGERS:
+                found[(*path, field)] = _zigzag(self.varint())
+            elif kind == _BINARY:
+                self.take(self.varint())
+            elif kind == _STRUCT and len(path) < _DEEPEST:
+                found |= self.numbers((*path, field))
+            elif kind not in _TRUTHS:  # whose value is their kind
+                raise UnusualPageError(f"a page header with a field of kind {kind}")
+        return found
+
+    def plain(self, size: int) -> Iterator[Piece]:
+        """A page of ``size`` bytes that is not packed, as much at a time as is read."""
+        while size > 0:
+            piece = self.take(min(size, self.read_bytes))
+            size -= len(piece)
+            yield piece
+
+    def unpacked(self, size: int) -> Iterator[Piece]:
+        """A page of ``size`` bytes packed by snappy: literals, as they lie in the file, and copies of earlier bytes."""
+        if self.varint() != size:
+            raise UnusualPageError("a packed page of another length")
+        recent: deque[Piece] = deque()
+        n_recent = 0
+        while size > 0:
+            (tag,) = self.take(1)
+            kind, length = tag & 3, (tag >> 2) + 1
+            if kind == 0:
+                if length > 60:
+                    length = int.from_bytes(self.take(length - 60), "little") + 1
+                piece: Piece = self.take(length)
+            elif kind == 1:
+                piece = _copied(recent, (tag >> 5) << 8 | self.take(1)[0], 4 + (tag >> 2 & 7))
+            else:
+                piece = _copied(recent, int.from_bytes(self.take(2 if kind == 2 else 4), "little"), length)
+            size -= len(piece)
+            recent.append(piece)
+            n_recent += len(piece)
+            while n_recent - len(recent[0]) >= _SNAPPY_WINDOW:
+                n_recent -= len(recent.popleft())
+            yield piece
+        if size:
+            raise UnusualPageError("a packed page that runs over")
+
+
+def _copied(recent: deque[Piece], offset: int, length: int) -> bytes:
+    """``length`` bytes from ``offset`` bytes back on, which may be among those that are being written."""
+    back = b"".join(recent)[-offset:] if offset else b""
+    if not offset or len(back) < offset:
+        raise UnusualPageError("a copy from too far back")
+    return (back * (length // offset + 1))[:length]
+
+
+def _zigzag(number: int) -> int:
+    return number >> 1 ^ -(number & 1)
