@@ -4,11 +4,13 @@ import argparse
 
 from dark_halo_scope.commands import (
     audit,
+    bases,
     dashboard,
     evaluate,
     export,
     gallery,
     generalise,
+    import_windows,
     monitor,
     prepare,
     recover,
@@ -19,7 +21,22 @@ from dark_halo_scope.commands import (
 from dark_halo_scope.configuration import plain_errors
 
 # In the order of the help.
-COMMANDS = (simulate, audit, prepare, monitor, dashboard, score, evaluate, gallery, generalise, recover, review, export)
+COMMANDS = (
+    simulate,
+    import_windows,
+    audit,
+    prepare,
+    monitor,
+    dashboard,
+    score,
+    evaluate,
+    gallery,
+    generalise,
+    recover,
+    review,
+    export,
+    bases,
+)
 
 
 def main() -> None:
