@@ -65,10 +65,13 @@ bench-train: env ## Measure training speed and what the loader takes of it (ARGS
 bench-search: $(VENV)/peer/.done ## Compare searches with those of hydra-optuna-sweeper (ARGS="--rounds 3 --seeds 1 2 3")
 	$(BIN)/python benchmarks/search.py --peer $(VENV)/peer/bin/python $(ARGS)
 
+bench-jobs: dev ## Measure what a sweep of tiny jobs costs beside its trainings (ARGS="--jobs 1000 --bases 40")
+	$(BIN)/python benchmarks/jobs.py $(ARGS)
+
 bench-scale: env ## Measure start-up and memory against the number of rows (ARGS="--rows 10000 1000000")
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-search bench-scale clean
+.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-search bench-jobs bench-scale clean

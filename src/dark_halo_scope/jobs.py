@@ -1,4 +1,4 @@
-"""Long work on many samples: one process at a time, its threads sharing it, with a bar of the rate and the time left."""
+"""Long work on many samples: one process at a time, its threads sharing it; a bar of the rate and the time left."""
 
 import fcntl
 import os
