@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dark_halo_scope.search.repeats import repeats_name
 from dark_halo_scope.search.settings import Settings
-from dark_halo_scope.search.tally import ERROR, Tally, retried, state_of, tally
+from dark_halo_scope.search.tally import ERROR, OUTCOME, Tally, retried, state_of, tally
 
 LONGEST_WORD = 14  # where room is dear
 
@@ -64,10 +64,9 @@ class News:
             self._told[key] = state
             value = " ".join(values(trial, len(study.directions))).strip()
             parameters = " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
-            error = str(trial.user_attrs.get(ERROR, "")).splitlines()[:1]
-            yield "  ".join(
-                filter(None, [f"{study.study_name} trial {trial.number} {state}", value, parameters, *error])
-            )
+            error = str(trial.user_attrs.get(ERROR, "")).splitlines()[:1] if state != "running" else []
+            what = f"{study.study_name} trial {trial.number} {word(trial, state)}"
+            yield "  ".join(filter(None, [what, value, parameters, *error]))
 
 
 def time_left(study: Study, n_trials: int) -> timedelta | None:
@@ -113,6 +112,11 @@ def elided(word: str) -> str:
     if len(word) <= LONGEST_WORD:
         return word
     return f"{word[: LONGEST_WORD // 2]}…{word[-(LONGEST_WORD // 2 - 1) :]}"
+
+
+def word(trial: FrozenTrial, state: str) -> str:
+    """What is said of a trial's state; of an attempt that is tried again, why."""
+    return str(trial.user_attrs.get(OUTCOME, state)) if state == "retried" else state
 
 
 def values(trial: FrozenTrial, n: int) -> list[str]:

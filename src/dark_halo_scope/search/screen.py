@@ -11,7 +11,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dark_halo_scope.search.progress import best_value, elided, short, time_left, told, total, trial_left, values, words
+from dark_halo_scope.search.progress import (
+    best_value,
+    elided,
+    short,
+    time_left,
+    told,
+    total,
+    trial_left,
+    values,
+    word,
+    words,
+)
 from dark_halo_scope.search.settings import Settings
 from dark_halo_scope.search.tally import ERROR, OUTCOME, retried, state_of, tally
 
@@ -79,7 +90,7 @@ def _table(study: Study, trials: Sequence[FrozenTrial], best: set[int], names: S
         left = "" if (rest := trial_left(trial)) is None else words(rest)
         shown.add_row(
             f"{'* ' if trial.number in best else ''}{trial.number}",
-            f"[{STYLES[state]}]{state}[/]",
+            f"[{STYLES[state]}]{word(trial, state)}[/]",
             *values(trial, len(study.directions)),
             _epoch(trial),
             left,

@@ -138,16 +138,17 @@ class Worker:
         self._turn.close()
         outcome = self.launch(trial.number, overrides)
         if outcome.state == "refused":
-            trial.set_user_attr(ERROR, outcome.error)
-            self._set_aside(trial, outcome.state)
+            self._set_aside(trial, outcome.state, outcome.error)
             raise SearchError(self._why_unfinished(outcome.error))
         return outcome
 
-    def _set_aside(self, trial: Trial, why: str) -> None:
+    def _set_aside(self, trial: Trial, why: str, error: str = "") -> None:
         """Leave a trial for later: it neither counts nor fails."""
         attempt = self.study._storage.get_trial(trial._trial_id)
         if not attempt.state.is_finished():
             trial.set_user_attr(OUTCOME, why)
+            if error:
+                trial.set_user_attr(ERROR, error)
             queue_again(self.study, attempt)
             self.study.tell(trial, state=TrialState.FAIL)
 

@@ -41,7 +41,7 @@ def runs_through(footer: pq.FileMetaData, group: int, column: str) -> bool:
 def values_in_order(
     source: pa.NativeFile, footer: pq.FileMetaData, group: int, column: str, *, rows: int, read_bytes: int
 ) -> Generator[list[memoryview], None, None]:
-    """The values of a chunk that `runs_through`, in pieces of ``rows``, each of which has memory of its own.
+    """The values of a chunk that `runs_through`, in pieces of about ``rows``, each of which has memory of its own.
 
     It ends early at a page that is laid out in another way, or is damaged: pyarrow can tell which.
 
@@ -59,7 +59,7 @@ def values_in_order(
     block_bytes = rows * (chunk.total_uncompressed_size // max(1, chunk.num_values) + 1)
     try:
         for page in _pages(source, chunk, read_bytes, has_levels):
-            yield from _in_pieces(page, rows, block_bytes)
+            yield from filter(None, _in_blocks(page, block_bytes))
     except UnusualPageError:
         return
 
@@ -151,36 +151,21 @@ def _counts_up(page: _Page, n: int) -> bool:
     return numbers[:n] == list(range(n))
 
 
-def _in_pieces(page: _Page, rows: int, block_bytes: int) -> Iterator[list[memoryview]]:
-    """Its values in pieces of ``rows``, copied from the file in blocks of about as many."""
-    values: list[memoryview] = []
-    n_values = 0
-    for block in _blocks(page.content(), block_bytes):
-        values += block
-        n_values += len(block)
-        while len(values) >= rows:
-            yield values[:rows]
-            values = values[rows:]
-    if n_values != page.n_values:
-        raise UnusualPageError("a page of other values")
-    if values:
-        yield values
-
-
-def _blocks(content: Iterator[Piece], block_bytes: int) -> Iterator[list[memoryview]]:
-    """Values, each of which is preceded by its length."""
+def _in_blocks(page: _Page, block_bytes: int) -> Iterator[list[memoryview]]:
+    """Its values, copied from the file in blocks of at least as many bytes."""
     parts: list[Piece] = []
-    size = 0
-    for part in content:
+    size = n_values = 0
+    for part in page.content():
         parts.append(part)
         size += len(part)
         if size >= block_bytes:
             values, rest = _values(b"".join(parts))
-            parts, size = [rest], len(rest)
+            parts, size = [bytes(rest)], len(rest)  # a copy: a view would keep the block alive with the next one
+            n_values += len(values)
             yield values
     values, rest = _values(b"".join(parts))
-    if rest:
-        raise UnusualPageError("a page that ends within a value")
+    if rest or n_values + len(values) != page.n_values:
+        raise UnusualPageError("a page of other values")
     yield values
 
 
