@@ -14,6 +14,7 @@ def main() -> int:
         "key=value is Hydra's, as for train.py; one that sweeps joins the space. Ctrl-C stops, --resume goes on.",
         epilog="example: sweep.py --workers 2 experiment=lens_resnet18 search_space=small search.n_trials=30 "
         "optimizer.lr='tag(log, interval(1e-4, 1e-3))'",
+        allow_abbrev=False,
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that share the search on this host")
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a search, with its own settings")
