@@ -38,8 +38,11 @@ $(VENV)/peer/.done: $(VENV)/.runtime benchmarks/sweepers/peer.txt
 train: env ## Simulate a small survey, train a lens finder on it, write its report (ARGS="key=value ..." to override)
 	$(BIN)/python train.py experiment=lens_resnet18 $(ARGS)
 
-test: dev ## Run the tests
+test: dev ## Run the tests, but for the slow ones
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: dev ## Run the slow tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: dev ## Check style, format and types
 	$(BIN)/ruff check .
@@ -74,4 +77,4 @@ bench-scale: env ## Measure start-up and memory against the number of rows (ARGS
 clean: ## Remove the environment and caches; keep data and logs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help env dev train search test lint format simulate bench-loader bench-train bench-search bench-jobs bench-scale clean
+.PHONY: help env dev train search test test-slow lint format simulate bench-loader bench-train bench-search bench-jobs bench-scale clean

@@ -242,7 +242,7 @@ def test_torchrun_starts_the_ranks_of_one_named_run(folder: Path):
     ("overrides", "sentence"),
     [
         (["trainer.max_epoch=3"], "there is no key trainer.max_epoch; did you mean trainer.max_epochs?"),
-        (["model=resnet19"], "there is no model=resnet19; did you mean resnet18?"),
+        (["model=resnet35"], "there is no model=resnet35; did you mean resnet34?"),
         (["experiment=lens_resnet"], "there is no experiment=lens_resnet; did you mean lens_resnet"),
         (["monitor.metric=val/loss"], "monitor.mode=max would keep the worst val/loss: set monitor.mode=min"),
         (["monitor.metric=val/auc"], "monitor.metric=val/auc is not measured in validation; choose one of val/loss"),

@@ -23,6 +23,7 @@ def result(tmp_path_factory):
     return json.loads((folder / "tiny.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_contender_delivers_the_pixels_of_the_source_and_is_timed(result):
     assert [entry["name"] for entry in result["contenders"]] == CONTENDERS
     for entry in result["contenders"]:
@@ -53,6 +54,7 @@ def test_a_store_is_held_against_the_best_public_loader_of_its_precision_and_the
     assert found == {("ours", "fast, float16"): 3.0, ("ours", "ceiling, float16"): 0.5}
 
 
+@pytest.mark.slow
 def test_the_result_names_machine_and_versions(result):
     assert {"cpu", "cores", "memory_gib", "python"} <= set(result["machine"])
     assert {"torch", "webdataset", "litdata", "mosaicml-streaming", "datasets"} <= set(result["versions"])

@@ -13,6 +13,7 @@ from tests.stamps.datasets import write_dataset
 ARMS = ["raw", "raw, resident", "store", "store, resident"]
 
 
+@pytest.mark.slow
 def test_streamed_and_resident_batches_are_trained_on_and_compared(tmp_path):
     root = write_dataset(tmp_path / "raw")
     command = [sys.executable, "benchmarks/train.py", "--batch-size=8", "--steps=4", "--warmup=1", "--rounds=2"]

@@ -95,6 +95,7 @@ def test_compiling_changes_no_score(tmp_path, data, checkpoints, monkeypatch):
         scored(tmp_path / "False.parquet", data, checkpoints[0], batch_size=24, part_stamps=48, compiled=True)
 
 
+@pytest.mark.slow
 def test_killed_in_two_processes_and_resumed_in_one_equals_one_uninterrupted(tmp_path, data, checkpoints):
     whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
     scored(whole, data, *checkpoints, batch_size=4, part_stamps=6, tta="d4")

@@ -49,12 +49,14 @@ def swept(folder: Path, *overrides: str) -> None:
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_a_plain_sweep_over_ranks(folder: Path, alone: list[float]):
     swept(folder, f"hydra.sweep.dir={folder}/ranks", f"optimizer.lr={','.join(map(str, RATES))}")
     assert [loss(folder / "ranks" / name) for name in ("0", "1")] == pytest.approx(alone, abs=BY_BATCH_NORM)
     assert not [*folder.glob("ranks/*/multirun*")]  # no rank began a sweep of its own
 
 
+@pytest.mark.slow
 def test_a_search_over_ranks_gives_its_trial_a_process_of_its_own(folder: Path, alone: list[float]):
     search = ["hparams_search=optuna", "hparams_search/sampler=grid", "search_space=none", "search.name=ranks"]
     search += ["search.repeat.best=0", "monitor.metric=val/loss", "monitor.mode=min", "hparams_search/pruner=none"]

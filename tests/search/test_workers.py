@@ -21,12 +21,17 @@ def pids(found: list[FrozenTrial]) -> list[int]:
     return [int(trial.user_attrs["worker"].split(":")[1]) for trial in found]
 
 
+def runs_on(url: str, pid: int) -> bool:
+    return pids(running(url)) == [pid]
+
+
 def kill_one_of_three(folder: Path, url: str) -> None:
     """Eight trials by three workers, of whom one dies in mid-trial."""
     give = [f"search.storage={url}", "search.n_trials=8"]
-    others = [start(folder, *give, JOB_SECONDS="0.1") for _ in range(2)]
     victim = start(folder, *give, JOB_SECONDS="600")
-    wait_for(lambda: victim.pid in pids(running(url)))
+    wait_for(partial(runs_on, url, victim.pid))
+    others = [start(folder, *give, JOB_SECONDS="0.1") for _ in range(2)]
+    wait_for(lambda: states(url).get("COMPLETE", 0) > 0)
     victim.send(signal.SIGKILL)
     assert victim.end()[0] == -signal.SIGKILL
     for worker in others:
@@ -62,10 +67,6 @@ def test_a_killed_worker_costs_no_trial_postgresql(tmp_path: Path):
 
 def test_a_killed_worker_costs_no_trial_journal(tmp_path: Path):
     kill_one_of_three(tmp_path, f"journal:///{tmp_path}/shared/study.log")
-
-
-def runs_on(url: str, pid: int) -> bool:
-    return pids(running(url)) == [pid]
 
 
 def test_a_trial_that_kills_its_worker_twice_is_given_up(tmp_path: Path):

@@ -44,6 +44,7 @@ def kill_in_mid_epoch(arguments: list[str], last: Path) -> int:
     return torch.load(last, weights_only=True)["global_step"]
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted(store: Path, tmp_path: Path):
     on_store = [*SMALL, f"data.root={store}"]
     logs = tmp_path / "logs" / "lens_small_cnn"
