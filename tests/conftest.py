@@ -1,6 +1,9 @@
 """Shared by all tests: one thread for tiny models, torchvision beside any torch, nothing that leaves the machine."""
 
 import os
+import resource
+import signal
+from collections.abc import Iterator
 
 import dark_halo_scope.torchvision_ops  # noqa: F401
 
@@ -18,3 +21,14 @@ LONGEST = ("test_train.py", "test_workers.py", "test_configs.py", "test_sweep.py
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no core idles at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture
+def files_end_at_one_mebibyte() -> Iterator[None]:
+    """The kernel refuses to let a file grow on, as a full disk does."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)

@@ -1,7 +1,5 @@
 import hashlib
 import json
-import resource
-import signal
 
 import pytest
 
@@ -22,17 +20,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"auroc": float("nan")})
     assert json.loads(path.read_text()) == {"auroc": 0.97}
-
-
-@pytest.fixture
-def files_end_at_one_mebibyte():
-    """The kernel refuses to let a file grow on, as a full disk does."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path, files_end_at_one_mebibyte):

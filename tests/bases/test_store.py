@@ -3,9 +3,7 @@ import json
 import logging
 import pickle
 import re
-import resource
 import shutil
-import signal
 import threading
 
 import numpy as np
@@ -135,17 +133,6 @@ def test_a_training_that_leaves_no_file_is_refused(store):
     with pytest.raises(StoreError, match=f"the training of {KEY[:12]} left no file"):
         store.build(SPEC, lambda spec, folder: {})
     assert store.keys() == []
-
-
-@pytest.fixture
-def files_end_at_one_mebibyte():
-    """The kernel refuses to let a file grow on, as a full disk does."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_is_told_and_nothing_is_left(store, files_end_at_one_mebibyte):
