@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from dark_halo_scope.commands import generalise
 from dark_halo_scope.configuration import ConfigError, in_use
 from dark_halo_scope.files import sha256
-from dark_halo_scope.generalisation.arms import Arm, ArmError
+from dark_halo_scope.generalisation.arms import YARDSTICK, Arm, ArmError
 from dark_halo_scope.generalisation.matrix import MatrixError
+from dark_halo_scope.generalisation.page import write_page
 from dark_halo_scope.generalisation.runs import MatrixRun
 from dark_halo_scope.generalisation.training import train_missing
 from tests.runs import TINY
@@ -132,6 +133,18 @@ def test_json_and_page_tell_arms_stamps_and_hashes(matrix):
     assert auroc["difference"]["mean"] == pytest.approx(difference)
     assert degradation["no_intervals"] == "3 regions; an interval needs 10"
     assert "lens_model == &#39;SIS&#39;" in page
+    assert "which would tell how much, is missing" in page
+
+
+def test_the_part_of_the_sky_is_the_yardstick_and_no_kind(matrix, tmp_path):
+    summary = json.loads((matrix["folder"] / "out" / "generalisation.json").read_text())
+    kind = summary["arms"][1]
+    summary["arms"].append(kind | {"name": YARDSTICK, "title": "half of the sky"})
+    page = write_page(tmp_path, summary).read_text()
+    assert page.index("The yardstick, half of the sky:") < page.index("What cannot be said")
+    assert page.count(f"<dt>{kind['title']}</dt>") == 1
+    assert "<dt>half of the sky</dt>" not in page
+    assert "is missing" not in page
 
 
 def test_the_same_command_on_a_finished_matrix_trains_nothing(matrix, capsys):

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from dark_halo_scope.files import write_atomically, write_json
 from dark_halo_scope.generalisation import wording
-from dark_halo_scope.generalisation.arms import REFERENCE
+from dark_halo_scope.generalisation.arms import REFERENCE, YARDSTICK
 from dark_halo_scope.generalisation.degradation import AUROC, DEPLOYED_FPR, DEPLOYED_TPR, EQUAL_RATE
 from dark_halo_scope.generalisation.plots import dot_plot
 from dark_halo_scope.pages.page import render_page
@@ -33,6 +33,7 @@ def write_page(out: Path, summary: dict[str, Any]) -> Path:
         for name in (EQUAL_RATE, AUROC)
         if (shown := [arm for arm in arms if name in arm["degradation"]["measures"]])
     }
+    findings = [(arm, *wording.finding(arm, summary["target_fpr"])) for arm in arms]
     page = render_page(
         "dark_halo_scope.generalisation",
         "generalisation.html.j2",
@@ -40,7 +41,8 @@ def write_page(out: Path, summary: dict[str, Any]) -> Path:
         summary=summary,
         reference=next((arm for arm in summary["arms"] if arm["name"] == REFERENCE), None),
         arms=arms,
-        findings=[(arm, *wording.finding(arm, summary["target_fpr"])) for arm in arms],
+        findings=[finding for finding in findings if finding[0]["name"] != YARDSTICK],
+        yardstick=next((finding for finding in findings if finding[0]["name"] == YARDSTICK), None),
         measure_names=names,
         figures=figures,
     )
