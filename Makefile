@@ -65,7 +65,7 @@ bench-loader: $(VENV)/.bench ## Compare stamps/s with other loaders (ARGS="--sta
 bench-train: env ## Measure training speed and what the loader takes of it (ARGS="--rounds 5 key=value ...")
 	$(BIN)/python benchmarks/train.py $(ARGS)
 
-bench-search: $(VENV)/peer/.done ## Compare searches with those of hydra-optuna-sweeper (ARGS="--rounds 3 --seeds 1 2 3")
+bench-search: $(VENV)/peer/.done ## Compare searches with those of hydra-optuna-sweeper (ARGS="--rounds 5 --seeds 1 2 3 4 5")
 	$(BIN)/python benchmarks/search.py --peer $(VENV)/peer/bin/python $(ARGS)
 
 bench-jobs: dev ## Measure what a sweep of tiny jobs costs beside its trainings (ARGS="--jobs 1000 --bases 40")

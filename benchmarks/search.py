@@ -1,4 +1,4 @@
-"""Searches beside those of hydra-optuna-sweeper: ``make bench-search [ARGS="--rounds 3 --seeds 1 2 3 4 5"]``.
+"""Searches beside those of hydra-optuna-sweeper: ``make bench-search [ARGS="--rounds 5 --seeds 1 2 3 4 5"]``.
 
 The public plugin needs another Hydra than this project, so it lives in an environment of its own; the job, its configs,
 the storage (SQLite), TPE and its settings, and the seeds are the same. What is measured:

@@ -30,12 +30,10 @@ LIBRARIES = ("hydra-core", "omegaconf", "optuna", "numpy", "sqlalchemy")
 def run_from_command_line(description: str) -> None:
     """Parse the arguments, run, print the tables."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--peer", type=Path, default=REPOSITORY / ".venv" / "peer" / "bin" / "python", help="its Python"
-    )
+    parser.add_argument("--peer", type=Path, default=PEER_PYTHON, help="its Python")
     parser.add_argument("--rounds", type=int, default=3, help="of the overhead")
     parser.add_argument("--listed", type=int, default=12, metavar="N", help="trials of a round of the overhead")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="of the race")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the race")
     parser.add_argument("--trials", type=int, default=24, help="of a search in the race")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     asked = parser.parse_args()

@@ -33,10 +33,10 @@ from dark_halo_scope.evaluation.summary import evaluate_run
 from dark_halo_scope.files import sha256, write_json
 from dark_halo_scope.loggers.wandb import wandb_finished
 from dark_halo_scope.processes import ranks
-from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
+from dark_halo_scope.sky.embedded import leak_checks, survey_root
 from dark_halo_scope.stamps.contract import SPLITS
 from dark_halo_scope.stamps.datamodule import StampDataModule
-from dark_halo_scope.stamps.index import LeakChecks, StampIndex
+from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.index_cache import cached_index
 from dark_halo_scope.tasks.build import build_task
 from dark_halo_scope.tasks.lens_detection import LensDetectionTask
@@ -132,13 +132,8 @@ def is_first_process() -> bool:
 
 def index_data(cfg: DictConfig) -> StampIndex:
     """Index the user's dataset, or the embedded survey where ``data.root`` names none."""
-    if cfg.data.root is None:
-        survey: SurveyConfig = instantiate(cfg.survey, _convert_="all")
-        folder = Path(cfg.paths.data_dir) / f"survey-{survey.digest()}"
-        log.info("no data.root given: training on the simulated survey %s", folder)
-        cfg.data.root = str(simulate_survey(survey, folder, progress=is_first_process()))
-    checks = {key: cfg.data[key] for key in ("region_column", "host_column", "on_split_leak", "leave_out")}
-    index = cached_index(cfg.data.root, cfg.data.index_cache, LeakChecks(**checks))
+    cfg.data.root = survey_root(cfg, progress=is_first_process())
+    index = cached_index(cfg.data.root, cfg.data.index_cache, leak_checks(cfg))
     for split in SPLITS:
         counts = index.class_counts(split)
         log.info("%s: %s controls, %s lenses", split, f"{counts['control']:,}", f"{counts['lens']:,}")

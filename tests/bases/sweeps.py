@@ -42,11 +42,14 @@ def ray_folder() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def wait_for(condition, timeout_s: float = 120):
-    """Return what the condition gives once it gives something."""
+def wait_for(condition, timeout_s: float = 120, driver: subprocess.Popen[str] | None = None):
+    """Return what the condition gives once it gives something; of a driver it may take long, while that one lives."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing came of it"
+        if driver is None:
+            assert time.monotonic() < deadline, "nothing came of it"
+        else:
+            assert driver.poll() is None, driver.communicate()[0]
         time.sleep(0.05)
     return found
 
@@ -68,6 +71,14 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; one that only waits to be buried does not."""
     fields = _state_and_parent(pid)
     return bool(fields) and fields[0] != "Z"
+
+
+def is_raylet(pid: int) -> bool:
+    """Whether a process is the one that Ray keeps on each machine."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _state_and_parent(pid: int) -> list[str]:

@@ -181,7 +181,7 @@ def test_the_files_say_what_became_of_each(tmp_path):
     run(tmp_path, [*works(tmp_path, (1, 1), (1, BAD_JOB), (BAD, 1)), refusal])
     lines = {tuple(line["overrides"]): line for line in records(tmp_path / "sweep")}
     toy = Toy(tmp_path, 1, 1)
-    labels = {"mode": "full_fine_tuning", "n_base": 1, "seed": 1}
+    labels = dict(toy.work().labels)
     key, base = toy.tuning.key(), toy.base_spec.key()
     expected = {"key": key, "base": base, "overrides": ["b=1", "j=1"], "labels": labels, "state": "done"}
     assert lines[("b=1", "j=1")] == expected

@@ -1,6 +1,7 @@
 """The launchers through Hydra's own command line, one job after another."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dark_halo_scope.bases.engine import SerialExecutor
+from dark_halo_scope.bases.report.page import report
 from dark_halo_scope.bases.sweep import BASIC_SWEEPER, LaunchError, sweep
 from tests.bases.sweeps import TOYS, command, start
 from tests.bases.toys import BAD_BASES, UNKNOWN_JOB, notes, records
@@ -48,6 +50,8 @@ def test_a_sweep_is_planned_and_run(tmp_path):
     ]
     assert len(notes(tmp_path / "data")) == 4  # two jobs and two base models, one of them bad
     assert "ToyError" in (tmp_path / "sweep" / "failures.json").read_text()
+    page = report(tmp_path / "sweep", tmp_path / "data").read_text()
+    assert "4 of 6 jobs have no result: " in re.sub(r"\s+", " ", page)
 
 
 @pytest.mark.parametrize("sweeper", [{"max_batch_size": 2}, {"_target_": "hydra_plugins.halo_sweeper.HaloSweeper"}])

@@ -82,7 +82,8 @@ def test_folds_that_cannot_be_are_refused(arguments, message):
         ((P, ["p00"], 0, 0, 0), "n_base=0 leaves no base group: ask for at least 1, or use the mode target_only"),
         ((P, ["p00"], 10, 0, 0), "n_base=10, but 9 groups are left with p00 left out: ask for at most that many"),
         ((P, ["q00"], 1, 0, 0), "no group q00 in the data; did you mean p00"),
-        ((["p00"], ["p00"], 1, 0, 0), "all 1 groups are targets, so that none is left"),
+        ((["p00"], ["p00"], 1, 0, 0), "one group only .p00.: with it left out nothing is left"),
+        ((P, P, 1, 0, 0), "all 10 groups are targets, so that none is left"),
     ],
 )
 def test_bases_that_cannot_be_are_refused(arguments, message):

@@ -26,6 +26,9 @@ OUTSIDE = [  # of a base model
     "finetune.batch_size=3",
     "budget=12",
     "hardware.loader_threads=2",
+    "hardware.devices=1",
+    "logger=csv",
+    "experiment_name=another",
     "bases.store=/elsewhere",
     "bases.test_fraction=0.5",
     "bases.metric=accuracy",
@@ -99,21 +102,37 @@ def test_targets_of_a_fold_share_base_models_and_few_bases_are_among_many(folder
     assert "p001" not in groups[2]
 
 
-def test_a_change_outside_the_spec_changes_no_bit_of_the_weights(folder, tmp_path):
-    others = ["data.num_threads=3", "data.prefetch_batches=1", "finetune=head_only", "budget=12", "n_folds=4"]
-    jobs = [job(folder, "n_base=3"), job(tmp_path, "n_base=3", *others)]
+def test_folds_that_leave_unlike_numbers_are_warned_of_where_all_are_taken(folder, caplog):
+    job(folder, "n_folds=3", "n_base=2", "seed=31")
+    assert not caplog.records
+    for seed in (31, 32):
+        job(folder, "n_folds=3", "n_base=null", f"seed={seed}")
+    (record,) = caplog.records
+    assert "which are 2 or 3: no curve goes through targets whose bases differ in size; set n_base=2" in record.message
+
+
+def test_changes_outside_the_spec_change_no_bit_of_the_weights(folder, tmp_path):
+    people = job(folder).place.reopen().index.participants
+    fold = [p for p in people if job(folder, f"target={p}", "n_folds=2").labels["fold"] == 0]
+    named = f"base_groups=[{','.join(sorted(set(people) - set(fold), reverse=True))}]"
+    outside = [change for change in OUTSIDE if not change.startswith("bases.store")]
+    jobs = [
+        job(folder, f"target={fold[0]}", "n_folds=2", "n_base=2", "finetune=full_fine_tuning"),
+        job(tmp_path / "another_target", f"target={fold[1]}", "n_folds=2", "n_base=2", *outside),
+        job(tmp_path / "no_fold", f"target={fold[1]}", named, "finetune=linear_probe_then_fine_tuning"),
+    ]
     built, threads = [], torch.get_num_threads()
     for number, asked in enumerate(jobs, 1):
         torch.set_num_threads(number)
         built.append(build_base(asked.base, asked.place))
     torch.set_num_threads(threads)
-    here, there = built
-    assert here.folder != there.folder
-    assert here.key == there.key
-    first, second = here.weights(), there.weights()
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert here.metrics == there.metrics
+    assert [len({asked.labels[name] for asked in jobs}) for name in ("target", "mode", "fold")] == [2, 3, 2]
+    assert len({base.folder for base in built}) == 3
+    assert len({base.key for base in built}) == 1
+    weights = [base.weights() for base in built]
+    assert all(of.keys() == weights[0].keys() for of in weights)
+    assert all(torch.equal(of[name], weights[0][name]) for of in weights for name in of)
+    assert all(base.metrics == built[0].metrics for base in built)
 
 
 def test_a_work_travels_to_another_process(folder):

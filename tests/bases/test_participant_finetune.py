@@ -120,7 +120,7 @@ def test_a_smaller_budget_is_part_of_a_larger_one_and_the_test_stays(folder):
         (["n_base=0"], GroupError, "leaves no base group.*target_only"),
         (["n_base=4"], GroupError, "3 groups are left with p001 left out"),
         (["base_groups=[p001,p002]"], GroupError, "p001 would be target and base group at once"),
-        (["participants.participants=1", "n_base=null"], GroupError, "all 1 groups are targets.*target_only"),
+        (["participants.participants=1", "n_base=null"], GroupError, "one group only .p001.*target_only"),
         (["n_folds=9"], GroupError, "n_folds=9 must be at least 2"),
         (["budget=37"], GroupError, "p001.*36 rows before its test"),
         (

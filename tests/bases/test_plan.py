@@ -20,7 +20,7 @@ def works(root: Path, bases, jobs, **how):
 
 
 def planned(root: Path, items) -> Plan:
-    plan = Plan(*Toy(root, 0, 0).stores())
+    plan = Plan(*Toy(root, 0, 0).stores(), len(items))
     for item in items:
         plan.add(item)
     return plan
@@ -56,6 +56,7 @@ def test_it_counts_what_is_shared_and_what_is_there(root):
     plan = planned(root, [*works(root, (0, 1, 2, 3), (1, 2, 3)), twice, Refusal(("x=1",), "no such x", "")])
     assert plan.counts() == {
         "command_lines": 14,
+        "not_come_to": 0,
         "refused": 1,
         "jobs": 12,
         "hits": 2,
@@ -139,5 +140,5 @@ def test_it_writes_nothing_into_the_stores(root, tmp_path):
         paths = type("Paths", (), {"data_dir": tmp_path})
 
     shop = ToyWorkshop(Config())
-    Plan(shop.bases, shop.tunings).add(Toy(tmp_path, 1, 1).work())
+    Plan(shop.bases, shop.tunings, 1).add(Toy(tmp_path, 1, 1).work())
     assert list(tmp_path.iterdir()) == []

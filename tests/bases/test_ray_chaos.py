@@ -1,13 +1,15 @@
-"""A sweep on Ray that loses workers, then its driver: the same command completes it."""
+"""A sweep on Ray that loses workers, then Ray itself, then its driver: the same command completes it."""
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.bases.sweeps import command, descendants, is_alive, ray_folder, start, wait_for
+from dark_halo_scope.bases.report.page import report
+from tests.bases.sweeps import command, descendants, is_alive, is_raylet, ray_folder, start, wait_for
 from tests.bases.toys import BAD_BASES, BAD_JOB, Toy, notes, records
 
 BASES, JOBS = (1, 2, 3, 4), range(8)
@@ -29,10 +31,20 @@ def test_the_same_command_completes_what_kills_left(tmp_path: Path):
 
     driver = start(sweep, TOY_BASE_S="0.3", TOY_JOB_S="0.2")
     for kind, n in (("base", 1), ("job", 4)):
-        at_work = wait_for(lambda kind=kind, n=n: len(found := notes(data, kind)) >= n and found)
+        at_work = wait_for(lambda kind=kind, n=n: len(found := notes(data, kind)) >= n and found, driver=driver)
         os.kill(int(at_work[-1][-2]), signal.SIGKILL)
     n_before = len(notes(data, "job"))
-    wait_for(lambda: len(notes(data, "job")) > n_before + 4)
+    wait_for(lambda: len(notes(data, "job")) > n_before + 4, driver=driver)
+    for pid in filter(is_raylet, descendants(driver.pid)):
+        os.kill(pid, signal.SIGKILL)
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 2, said
+    assert "refused: Ray has ended or does not answer any more on this machine" in said
+    assert "to go on with what is not done: python train.py -m" in said
+
+    driver = start(sweep, TOY_JOB_S="0.2")
+    n_before = len(notes(data, "job"))
+    wait_for(lambda: len(notes(data, "job")) > n_before + 4, driver=driver)
     children = descendants(driver.pid)
     driver.kill()
     driver.communicate()
@@ -81,3 +93,6 @@ def check_completed(folder: Path, said: str) -> None:
     assert entry["retry"] == "python train.py " + " ".join(entry["overrides"])
     assert "blocks 9 jobs" in said
     assert "Task _attempt failed" not in said  # Ray's own words
+
+    page = report(folder / "sweep", data).read_text()
+    assert "23 of 63 jobs have no result" in re.sub(r"\s+", " ", page)

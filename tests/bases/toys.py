@@ -1,4 +1,4 @@
-"""Works of a moment on real stores: a base model leaves a file, a fine-tuning leaves one that holds it.
+"""Works of a moment on real stores: a base model leaves a file, a fine-tuning leaves one that holds it, and scores.
 
 They are told by keys that the shipped config has: ``data.batch_size`` is the number of the base model (0: none),
 ``seed`` that of the job, ``paths.data_dir`` the folder of the stores; ``monitor.metric=none``: no base may be made.
@@ -10,6 +10,9 @@ import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dark_halo_scope.bases.canonical import canonical_json, content_key
 from dark_halo_scope.bases.lease import Beat
@@ -91,11 +94,20 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         start = (bases.get(tuning.base).folder / "weights.pt").read_text() if tuning.base else "fresh"
         (folder / "weights.pt").write_text(f"{start}, job {self.job}")
-        return {"test/accuracy": 0.9}
+        pq.write_table(pa.table({"row": [0, 1]}), folder / "scores.parquet")
+        return {"budget": {"train": 1, "val": 0}, "test": {"accuracy": 0.9}}
 
     def work(self, overrides=(), *, may_build=True):
         tuning = self.tuning
-        labels = {"mode": "full_fine_tuning" if self.base else "target_only", "n_base": self.base, "seed": self.job}
+        labels = {
+            "mode": "full_fine_tuning" if self.base else "target_only",
+            "target": f"p{self.job}",
+            "n_base": self.base,
+            "replicate": 0,
+            "fold": None,
+            "budget": 1,
+            "seed": self.job,
+        }
         build = self.build if self.base and may_build else None
         return Work(tuning.key(), tuning.base, build, self.run, tuple(overrides), labels, self.base_spec)
 

@@ -119,6 +119,15 @@ def test_a_spent_budget_refuses_the_next_run_and_says_what_to_do(run, tmp_path):
     assert accounts(ledger.path)[1].closed_at is not None
 
 
+def test_a_training_that_ends_before_its_first_validation_says_so(run, tmp_path):
+    ledger = tmp_path / "budget.json"
+    budget = Budget(str(run.folder), str(ledger), usd_per_hour=3600.0, max_usd=6.0, reserve_s=5.0)  # a dollar a second
+    with pytest.raises(BudgetSpentError, match="ended the training before its first validation: raise the cap"):
+        run.fit([budget, *run.standard_callbacks()], min_epochs=None)
+    assert run.trainer.global_step < STEPS_PER_EPOCH
+    budget.meter.close()
+
+
 def test_an_account_is_opened_before_a_further_run_loads_its_data_and_is_its_only_one(run, tmp_path):
     ledger = tmp_path / "budget.json"
     for name in ("first", "second"):

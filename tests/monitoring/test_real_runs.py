@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from argparse import ArgumentParser
 
@@ -202,6 +203,23 @@ def test_what_a_run_says_of_itself_is_what_the_trainer_knows(run):
     assert read_run(run.folder, time.time()).state == "finished"
 
 
+def test_a_run_is_awaited_before_it_begins_to_train(run, tmp_path, monkeypatch, capsys):
+    """The folder is made at once, the status only when the data are there."""
+    run.fit([heartbeat(run)], max_epochs=1)
+    run.trainer.test(run.task, datamodule=run.data, verbose=False)
+    (run.folder / "metrics.json").write_text("{}")
+    awaited = tmp_path / "logs"
+    awaited.mkdir()
+    monkeypatch.setattr(monitor, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal: every state of the screen is kept
+    begins = threading.Timer(1.0, run.folder.rename, [awaited / "run"])
+    begins.start()
+    assert halo_monitor(awaited, "--watch") == 0
+    begins.join()
+    shown = capsys.readouterr().out
+    assert 0 < shown.index("waiting for a run to begin") < shown.index("finished")
+
+
 @pytest.mark.parametrize("url", ["sqlite:///{folder}/study.db", "journal:///{folder}/study.log"])
 def test_a_study_is_shown_with_the_runs_beside_it(tmp_path, capsys, url):
     url = url.format(folder=tmp_path)
@@ -228,7 +246,7 @@ def test_a_study_is_shown_with_the_runs_beside_it(tmp_path, capsys, url):
         (["{folder}", "seed=3"], ConfigError, "takes options only"),
         (["sqlite:///{folder}/typo.db"], MonitorError, "there is no such file"),
         (["journal:////proc/none/study.log"], MonitorError, "there is no such file"),
-        (["postgresql://me:s3cret@127.0.0.1:1/lenses"], MonitorError, r"me:\*\*\*@127.0.0.1:1/lenses cannot be read"),
+        (["postgresql://me:s3cret@127.0.0.1:1/lenses"], SearchError, r"me:\*\*\*@127.0.0.1:1/lenses cannot be reached"),
         (["mysql://me@127.0.0.1/lenses"], SearchError, "write sqlite:////FILE, postgresql://"),
     ],
 )

@@ -48,10 +48,10 @@ def study() -> optuna.Study:
     return study
 
 
-def shown(study: optuna.Study, folder: Path, width: int, height: int | None) -> list[str]:
+def shown(study: optuna.Study, folder: Path, width: int, height: int | None, *more: optuna.Study) -> list[str]:
     console = Console(width=width, file=io.StringIO())
     settings = read_settings(job_config(folder, "search.n_trials=30"))
-    console.print(screen(settings, [study], width, height))
+    console.print(screen(settings, [study, *more], width, height))
     return console.file.getvalue().splitlines()
 
 
@@ -85,6 +85,23 @@ def test_what_runs_and_the_best_stay_where_there_is_little_room(study: optuna.St
     assert rows[0].startswith("   * 3")
     assert "running" in rows[-1]
     assert "min" in rows[-1]  # to its last epoch
+
+
+def test_a_search_that_goes_on_after_its_repeats_shows_its_own_trials_again(study: optuna.Study, tmp_path: Path):
+    repeats = optuna.create_study(study_name=repeats_name("s"), direction="maximize")
+    repeats.add_trial(optuna.create_trial(value=0.9))
+    assert len(trials_of(shown(study, tmp_path, 100, None, repeats))) == 24
+    assert "running" in trials_of(shown(study, tmp_path, 100, 16, repeats))[-1]
+    study.tell(22, 0.8)
+    (row,) = trials_of(shown(study, tmp_path, 100, 16, repeats))
+    assert "complete" in row
+
+
+def test_a_search_is_shown_before_its_first_draw(tmp_path: Path):
+    begun = optuna.create_study(study_name="s")
+    begun.enqueue_trial({"optimizer.lr": 1e-3})
+    (row,) = trials_of(shown(begun, tmp_path, 80, 24))
+    assert "waiting" in row
 
 
 def test_the_repeats_have_a_total_of_their_own(tmp_path: Path):

@@ -182,6 +182,25 @@ def test_the_best_are_repeated_with_other_seeds_and_the_mean_decides(tmp_path: P
     assert second.first == ranked[0].value
 
 
+def test_a_server_that_cannot_be_reached_is_not_taken_for_a_study_that_has_not_begun(tmp_path: Path):
+    cfg = job_config(tmp_path, "search.storage=postgresql://me:s3cret@127.0.0.1:1/lenses")
+    settings = read_settings(cfg)
+    sentence = r"me:\*\*\*@127.0.0.1:1/lenses cannot be reached: .*Connection refused"
+    with pytest.raises(SearchError, match=sentence):
+        load_study(settings.storage, "s")
+    with pytest.raises(SearchError, match=sentence):
+        open_study(settings, cfg, read_space(SPACE, []), [])
+
+
+def test_a_study_that_is_loaded_without_a_pruner_prunes_nothing(tmp_path: Path):
+    """Optuna's own default would be its median pruner."""
+    cfg = job_config(tmp_path, "hparams_search/pruner=none")
+    settings = read_settings(cfg)
+    open_study(settings, cfg, read_space(SPACE, []), [])
+    study = load_study(settings.storage, "s", instantiate(cfg.search.pruner))
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+
+
 def test_a_grid_too_large_for_the_total_is_refused(tmp_path: Path):
     from dark_halo_scope.search.sweep import _plan_grid
 

@@ -42,11 +42,7 @@ def leave_groups_out(groups: Collection[str], n_folds: int | None, seed: int) ->
         GroupError: There is one group only, or more folds than groups.
     """
     names = _distinct(groups)
-    if len(names) < 2:
-        raise GroupError(
-            f"the data have one group only ({', '.join(names)}): with it left out nothing is left to train a base "
-            "model on; add groups, or use the mode target_only"
-        )
+    _refuse_one(names)
     n_folds = len(names) if n_folds is None else n_folds
     if not 2 <= n_folds <= len(names):
         raise GroupError(f"n_folds={n_folds} must be at least 2 and at most the number of groups, {len(names)}")
@@ -83,6 +79,8 @@ def base_groups(
     names = _distinct(groups)
     for target in targets:
         _refuse_unknown(target, names)
+    if targets:
+        _refuse_one(names)
     if n_base is not None and n_base < 1:
         raise GroupError(
             f"n_base={n_base} leaves no base group: ask for at least 1, or use the mode target_only, which needs no "
@@ -127,6 +125,14 @@ def _drawn(names: Iterable[str], draw: Sequence[str | int]) -> list[str]:
 
 def _distinct(groups: Collection[str]) -> list[str]:
     return sorted(set(groups))
+
+
+def _refuse_one(names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise GroupError(
+            f"the data have one group only ({', '.join(names)}): with it left out nothing is left to train a base "
+            "model on; add groups, or use the mode target_only"
+        )
 
 
 def _refuse_unknown(name: str, names: Sequence[str]) -> None:

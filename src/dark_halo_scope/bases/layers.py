@@ -1,6 +1,6 @@
 """Parts of a network by name: which of them learn, and how fast."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -11,24 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from dark_halo_scope.bases.modes import ModeError, Part
-from dark_halo_scope.networks.resnet import ResNet
-from dark_halo_scope.networks.resnet1d import ResNet1d
-from dark_halo_scope.networks.small_cnn import SmallCNN
-from dark_halo_scope.networks.small_cnn1d import SmallCNN1d
-
-Stage = tuple[str, ...]
-
-# From the input to the output; the last one is the head. Names are those of submodules.
-STAGES: dict[type[nn.Module], tuple[Stage, ...]] = {
-    SmallCNN: (*((f"features.{number}",) for number in range(4)), ("head",)),
-    SmallCNN1d: (*((f"features.{number}",) for number in range(3)), ("head",)),
-    ResNet: (
-        ("backbone.conv1", "backbone.bn1"),
-        *((f"backbone.layer{number}",) for number in range(1, 5)),
-        ("backbone.fc",),
-    ),
-    ResNet1d: (("stem",), *((f"stages.{2 * k}", f"stages.{2 * k + 1}") for k in range(4)), ("head",)),
-}
 
 
 def stages(network: nn.Module) -> list[list[nn.Parameter]]:
@@ -37,12 +19,14 @@ def stages(network: nn.Module) -> list[list[nn.Parameter]]:
     Raises:
         ModeError: Nobody has named the stages of this network.
     """
-    if type(network) not in STAGES:
+    named: Iterable[Iterable[str]] | None = getattr(network, "STAGES", None)
+    if named is None:
         raise ModeError(
-            f"the stages of {type(network).__name__} have no names, so its head cannot be told from the rest: name "
-            "them in bases/layers.py, or choose a mode that trains all of it, with finetune.layer_decay=1"
+            f"the stages of {type(network).__name__} have no names, so its head cannot be told from the rest: give it "
+            "a class attribute STAGES, as the networks in networks/ have, or choose a mode that trains all of it, with "
+            "finetune.layer_decay=1"
         )
-    found = [[p for name in stage for p in network.get_submodule(name).parameters()] for stage in STAGES[type(network)]]
+    found = [[p for name in stage for p in network.get_submodule(name).parameters()] for stage in named]
     assert sum(map(len, found)) == len(list(network.parameters())), "a parameter belongs to no stage, or to two"
     return found
 

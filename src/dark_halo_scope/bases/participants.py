@@ -1,7 +1,8 @@
 """Participants of a study: a target is one of them, a base model is of others."""
 
+import logging
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from dark_halo_scope.windows.study import fill_in, index_windows
 
 if TYPE_CHECKING:
     from dark_halo_scope.transforms.standardise import Standardise
+
+log = logging.getLogger(__name__)
 
 _opened: dict[str, "Participants"] = {}  # by root
 _roots: dict[str, str] = {}  # by what a config asks for
@@ -86,6 +89,8 @@ class Participants:
         if cfg.n_folds is not None:
             folds = leave_groups_out(groups, cfg.n_folds, cfg.bases.seed)
             left_out, fold = next((found.targets, found.number) for found in folds if target in found.targets)
+            if cfg.n_base is None:
+                _warn_of_uneven(tuple(sorted({len(found.others) for found in folds})))
         return base_groups(groups, left_out, cfg.n_base, cfg.replicate, cfg.bases.seed), fold
 
     def samples(self, cfg: DictConfig, target: str) -> dict[str, Any]:
@@ -158,3 +163,15 @@ class Participants:
                 "values may be kept whole"
             )
         return table[column].to_pylist()
+
+
+@lru_cache  # once a process
+def _warn_of_uneven(n_others: tuple[int, ...]) -> None:
+    if len(n_others) > 1:
+        told = " or ".join(map(str, n_others))
+        log.warning(
+            "n_base=null takes all that a fold leaves, which are %s: no curve goes through targets whose bases differ "
+            "in size; set n_base=%d, or another n_folds",
+            told,
+            n_others[0],
+        )

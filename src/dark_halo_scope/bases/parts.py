@@ -103,7 +103,7 @@ def split_base(values: ArrayLike, rows: Rows, split: SplitSpec) -> BaseParts:
     if len(names) < 2:
         raise GroupError(
             f"the base groups have one {split.by} only ({', '.join(names)}), which cannot be divided into training and "
-            "validation: add groups, set split.by to a finer column, or split.val_fraction=0"
+            "validation: add groups, set bases.split_by to a finer column, or bases.val_fraction=0"
         )
     keys = [hashlib.sha256(json.dumps(["val", split.seed, name]).encode()).digest() for name in names.tolist()]
     order = sorted(range(len(names)), key=keys.__getitem__)
@@ -151,7 +151,7 @@ def split_target(
     if overlaps.all():
         raise GroupError(
             f"the {n_val} validation rows of {target} overlap in time with all {len(train)} training rows of a budget "
-            f"of {budget} labels: raise the budget, or set n_val=0"
+            f"of {budget} labels: raise the budget, or set finetune.n_val=0"
         )
     return TargetParts(np.sort(train[~overlaps]), np.sort(val), test, np.sort(train[overlaps]))
 
@@ -209,7 +209,7 @@ def _refuse_budget(target: str, budget: int, n_val: int, n_pool: int) -> None:
     if not 0 <= n_val < budget:
         raise GroupError(
             f"{n_val} labels of {target} for validation leave none to train on in a budget of {budget}, to which they "
-            "count: set n_val lower, or to 0 to train for a fixed number of epochs"
+            "count: set finetune.n_val lower, or to 0 to train for a fixed number of steps"
         )
 
 

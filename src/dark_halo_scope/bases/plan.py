@@ -62,10 +62,12 @@ class Plan:
     Args:
         bases: Store of the base models.
         tunings: Store of the fine-tunings.
+        n_command_lines: Of the sweep; it is told of fewer where that is interrupted.
     """
 
-    def __init__(self, bases: BaseStore, tunings: BaseStore) -> None:
-        self.n_command_lines = 0
+    def __init__(self, bases: BaseStore, tunings: BaseStore, n_command_lines: int) -> None:
+        self.n_command_lines = n_command_lines
+        self.n_added = 0
         self.jobs: dict[str, PlannedJob] = {}
         self.bases: dict[str, PlannedBase] = {}
         self.refused: list[Refusal] = []
@@ -82,7 +84,7 @@ class Plan:
 
     def add(self, item: Work | Refusal) -> None:
         """Count an item; the same fine-tuning by another command line is no other job."""
-        self.n_command_lines += 1
+        self.n_added += 1
         if isinstance(item, Refusal):
             self.refused.append(item)
         elif item.key not in self.jobs:
@@ -116,6 +118,7 @@ class Plan:
         n_from_base = sum(base.n_jobs for base in self.bases.values())
         return {
             "command_lines": self.n_command_lines,
+            "not_come_to": self.n_command_lines - self.n_added,
             "refused": len(self.refused),
             "jobs": len(self.jobs),
             "hits": jobs["hit"],

@@ -31,7 +31,7 @@ def _totals(plan: Plan) -> Table:
     shown.add_column()
     shown.add_column(justify="right")
     shown.add_column(style="dim")
-    repeats = n["command_lines"] - n["jobs"] - n["refused"]
+    repeats = n["command_lines"] - n["not_come_to"] - n["jobs"] - n["refused"]
     rows = [
         ("jobs", n["jobs"], f"{repeats:,} more command lines ask for one of them" if repeats else ""),
         ("  in the store", n["hits"], ""),

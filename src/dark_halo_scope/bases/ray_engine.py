@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 << 20  # tasks and their outcomes are small: artefacts go through the disk
 _COUNT_EVERY_S = 10.0
+_PATIENCE_S = 600  # a machine that is busy with other things is not a dead one
+_GONE = (
+    "Ray has ended or does not answer any more on this machine, whose memory may be full: what is done is in the "
+    "stores, and the same command goes on with the rest"
+)
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
@@ -147,6 +152,8 @@ class RayExecutor(AbstractContextManager["RayExecutor"]):
 
     def _count_slots(self) -> None:
         n_slots, self._next_count = self._slots("job"), time.monotonic() + _COUNT_EVERY_S
+        if not n_slots and self.address is None:
+            raise EngineError(_GONE)
         if not n_slots:
             log.warning("no machine of the cluster has room for a job any more: waiting for one to come back")
         self._n_slots = max(1, n_slots)
@@ -178,6 +185,8 @@ def _outcome(reference: Any) -> Outcome:
         return Outcome(f"{error.outcome.error} (at each of {N_ATTEMPTS} attempts)", error.outcome.trace)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
         return Outcome(f"its process was killed or crashed at each of {N_ATTEMPTS} attempts", str(error))
+    except ray.exceptions.LocalRayletDiedError as error:
+        raise EngineError(_GONE) from error
     except ray.exceptions.OutOfMemoryError as error:
         return Outcome("it needs more memory than the machine has left: run fewer at a time (job_cpus=)", str(error))
     except ray.exceptions.RayTaskError as error:  # of Ray's own making, as where a host lacks a package
@@ -194,6 +203,8 @@ def _settle_environment(address: str | None) -> None:
         "RAY_task_oom_retries": str(N_ATTEMPTS - 1),  # else, what needs too much memory is tried for ever
     }
     if address is None:
+        settings["RAY_worker_register_timeout_seconds"] = str(_PATIENCE_S)
+        settings["RAY_health_check_timeout_ms"] = str(1000 * _PATIENCE_S)
         settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray then keeps to the loopback address, on any system
     os.environ.update(settings)

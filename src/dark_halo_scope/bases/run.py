@@ -28,7 +28,7 @@ def run(cfg: DictConfig, overrides: tuple[str, ...]) -> float | None:
     job = job_of(cfg, tuple(word for word in overrides if word.lstrip("+").split("=")[0] != "plan"))
     console = Console(highlight=False)
     if cfg.plan:
-        plan = Plan(job.place.bases, job.place.tunings)
+        plan = Plan(job.place.bases, job.place.tunings, 1)
         plan.add(job.work(cfg.build))
         plan.write(Path(cfg.paths.run_dir))
         show_plan(plan, console)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,7 +18,7 @@ from dark_halo_scope.bases.canonical import canonical_json
 from dark_halo_scope.bases.groups import GroupError, base_groups, refuse_leaks
 from dark_halo_scope.bases.parts import BaseParts, Rows, TargetParts, split_base
 from dark_halo_scope.bases.spec import BaseSpec
-from dark_halo_scope.sky.survey import SurveyConfig, simulate_survey
+from dark_halo_scope.sky.embedded import leak_checks, survey_root
 from dark_halo_scope.stamps.condition import Condition
 from dark_halo_scope.stamps.contract import SPLITS
 from dark_halo_scope.stamps.datamodule import StampDataModule
@@ -29,7 +28,6 @@ from dark_halo_scope.stamps.index_cache import cached_index
 if TYPE_CHECKING:
     from torch import nn
 
-_SETTINGS = ("region_column", "host_column", "on_split_leak")
 _roots: dict[str, str] = {}  # of simulated surveys, by what a config asks for
 
 
@@ -38,12 +36,9 @@ def sky_of(cfg: DictConfig) -> "Sky":
     if cfg.data.root is None:
         asked = canonical_json([OmegaConf.to_container(cfg.survey), str(cfg.paths.data_dir)])
         if asked not in _roots:
-            survey: SurveyConfig = instantiate(cfg.survey, _convert_="all")
-            folder = Path(cfg.paths.data_dir) / f"survey-{survey.digest()}"
-            _roots[asked] = str(simulate_survey(survey, folder))
+            _roots[asked] = survey_root(cfg)
         cfg.data.root = _roots[asked]
-    checks = LeakChecks(**{name: cfg.data[name] for name in _SETTINGS}, leave_out=cfg.data.leave_out)
-    return open_sky(cfg.data.root, cfg.data.index_cache, checks)
+    return open_sky(cfg.data.root, cfg.data.index_cache, leak_checks(cfg))
 
 
 @lru_cache

@@ -1,6 +1,7 @@
 """A sweep of fine-tunings, from the command lines that Hydra's sweeper hands over to the last of them ended."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.utils import get_object
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
+from rich.progress import track
 
 from dark_halo_scope.bases.engine import Engine, Executor
 from dark_halo_scope.bases.failures import show_failures
@@ -46,11 +48,11 @@ def sweep(
     _refuse_parts(config)
     shop: Workshop = get_object(workshop)(config)
     folder = Path(config.hydra.sweep.dir)
-    plan = Plan(shop.bases, shop.tunings)
+    plan = Plan(shop.bases, shop.tunings, len(commands))
     items = plan.watch(works(config, loader, commands, shop))
     console = Console(highlight=False)
     if config.get("plan"):
-        for _ in items:
+        for _ in track(items, "planning", len(commands), console=Console(stderr=True), disable=not sys.stderr.isatty()):
             pass
         plan.write(folder)
         show_plan(plan, console)

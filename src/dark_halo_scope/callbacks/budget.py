@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from dark_halo_scope.callbacks.horizon import steps_per_validation, total_steps
 from dark_halo_scope.callbacks.ledger import HOUR, Ledger, Total
-from dark_halo_scope.callbacks.meter import BudgetError, Caps, Meter, cost
+from dark_halo_scope.callbacks.meter import BudgetError, BudgetSpentError, Caps, Meter, cost
 from dark_halo_scope.monitoring.status import Status
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class Budget(Callback):
         self._estimated = False
         self._beat_at = 0.0
         self._warned = 0.0
+        self._stopped = False
 
     def open_early(self) -> None:
         """Open the account of one more run of a ledger before anything is loaded for it, which takes its time too.
@@ -156,11 +157,19 @@ class Budget(Callback):
         self._look(trainer)
         self._paused_at = time.time()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What is left is the end of the run."""
+    def on_fit_end(self, trainer: Any, pl_module: LightningModule) -> None:
+        """What is left is the end of the run.
+
+        Raises:
+            BudgetSpentError: the training was stopped before its first validation, so that there is nothing to test.
+        """
         self._end_pause()
         if self.meter is not None:
             self.meter.end_training()
+        if self._stopped and trainer.checkpoint_callback.best_model_score is None:
+            raise BudgetSpentError(
+                f"the budget of {self.caps} ended the training before its first validation: raise the cap"
+            )
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the cost of all but the report."""
@@ -181,7 +190,7 @@ class Budget(Callback):
             self._warn(total)
         if not goes_on and not trainer.should_stop:
             log.info("budget: training stops here, what is left of %s is needed for the end of the run", self.caps)
-            trainer.should_stop = True
+            trainer.should_stop = self._stopped = True
         return total
 
     def _batches_until_next_look(self) -> int:

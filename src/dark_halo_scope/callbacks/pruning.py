@@ -34,7 +34,7 @@ class Pruning(Callback):
         self.study = study
         self.number = trial
         self.monitor = monitor
-        self.pruner = pruner or optuna.pruners.NopPruner()
+        self.pruner = pruner
         self.pruned = False
         self._trial: optuna.Trial | None = None
         self._validations = 0

@@ -16,9 +16,9 @@ def add(commands: _SubParsersAction) -> None:
         help="lay out the Weights & Biases workspace of a project",
         usage="halo dashboard [--entity NAME] [--project NAME] [--out FILE] [key=value ...]",
         description="Save a workspace with the sections training, calibration, errors, sweep, throughput and "
-        "provenance in the W&B project of the runs, as a new view beside those that are there. Without a key for W&B, "
-        "or with --out, it is written as JSON. key=value is what python sweep.py takes: the sweep section shows the "
-        "parameters and the objective of that search.",
+        "provenance in the W&B project of the runs. Each call saves another view and changes none: delete those no "
+        "longer wanted on the project's page. Without a key for W&B, or with --out, it is written as JSON. key=value "
+        "is what python sweep.py takes: the sweep section shows the parameters and the objective of that search.",
         epilog="example: halo dashboard --entity lens-team search_space=small monitor.metric=val/pauc_fpr_1e-2",
     )
     parser.add_argument("--entity", help="user or team (default: that of the key)")
@@ -29,11 +29,12 @@ def add(commands: _SubParsersAction) -> None:
 
 def run(arguments: Namespace, overrides: list[str]) -> None:
     """Build, then save or write."""
-    from dark_halo_scope.dashboards.dashboard import build, compose_search, default_entity, save, write
+    from dark_halo_scope.dashboards.dashboard import build, default_entity, save, write
     from dark_halo_scope.loggers.wandb import mode_by_key
+    from dark_halo_scope.search.command import compose_search, with_search
 
     register_resolvers()
-    config = compose_search(overrides)
+    config = compose_search(with_search(overrides))
     online = arguments.out is None and mode_by_key() == "online"
     entity = arguments.entity or (default_entity() if online else "")
     workspace = build(config, overrides, entity, arguments.project)

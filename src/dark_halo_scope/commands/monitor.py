@@ -30,7 +30,11 @@ def add(commands: _SubParsersAction) -> None:
         "target", metavar="RUN", help="run folder, folder of runs or of a search, or storage URL of a study"
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--watch", action="store_true", help="look again every few seconds, as long as anything runs")
+    how.add_argument(
+        "--watch",
+        action="store_true",
+        help="wait for a run to begin, then look every few seconds as long as anything runs",
+    )
     how.add_argument("--json", action="store_true", help="print plain data, for scripts")
     parser.set_defaults(run=run)
 
@@ -43,7 +47,7 @@ def run(arguments: Namespace, overrides: list[str]) -> None:
 
     if overrides:
         raise ConfigError(f"{overrides[0]}: halo monitor takes options only, no key=value")
-    view = look(arguments.target, time.time())
+    view = look(arguments.target, time.time(), or_none=arguments.watch)
     if arguments.json:
         sys.stdout.write(json.dumps(view.to_record(), indent=2, allow_nan=False) + "\n")
     elif arguments.watch:
@@ -54,7 +58,7 @@ def run(arguments: Namespace, overrides: list[str]) -> None:
 
 
 def _watch(target: str, view: "View") -> "View":
-    """Keep the screen up to date until nothing runs any more, or until Ctrl-C."""
+    """Keep the screen up to date, from before a run begins until nothing runs any more, or until Ctrl-C."""
     from rich.live import Live
 
     from dark_halo_scope.monitoring.view import look
@@ -64,7 +68,7 @@ def _watch(target: str, view: "View") -> "View":
             screen.update(view.render(screen.console.height), refresh=True)
             while view.is_going_on:
                 time.sleep(LOOK_EVERY_S)
-                view = look(target, time.time())
+                view = look(target, time.time(), or_none=True)
                 screen.update(view.render(screen.console.height), refresh=True)
         except KeyboardInterrupt:
             return view

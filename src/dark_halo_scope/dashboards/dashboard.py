@@ -6,13 +6,11 @@ from pathlib import Path
 
 import wandb
 import wandb_workspaces.workspaces as ws
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from dark_halo_scope.dashboards.panels import STEP
 from dark_halo_scope.dashboards.sections import Column, all_sections
 from dark_halo_scope.files import write_json
-from dark_halo_scope.search.command import composed
 from dark_halo_scope.search.settings import read_settings
 from dark_halo_scope.search.space import read_space
 
@@ -25,19 +23,11 @@ class DashboardError(ValueError):
     """A dashboard that cannot be made or saved."""
 
 
-def compose_search(command_line: Sequence[str]) -> DictConfig:
-    """The config of the search that `sweep.py` would start with these words, sweeps on the command line left out."""
-    parsed = OverridesParser.create().parse_overrides(list(command_line))
-    words = [word for word, override in zip(command_line, parsed, strict=True) if not override.is_sweep_override()]
-    chosen = any(word.startswith("hparams_search=") for word in words)
-    return composed(words if chosen else ["hparams_search=optuna", *words])
-
-
 def build(config: DictConfig, command_line: Sequence[str], entity: str, project: str | None) -> ws.Workspace:
     """Lay out the workspace for the runs of a project.
 
     Args:
-        config: of a search, see `compose_search`: its parameters and objectives are those of the sweep section.
+        config: of a search: its parameters and objectives are those of the sweep section.
         command_line: its overrides, sweeps among them.
         entity: user or team; empty if the workspace is not to be saved.
         project: W&B project; None for that of the runs.
@@ -70,6 +60,8 @@ def write(workspace: ws.Workspace, path: Path) -> None:
 
 def save(workspace: ws.Workspace) -> str:
     """Save a new view on the server; returns its address.
+
+    A view of the same name is left alone: it may be a colleague's, who has laid it out anew since.
 
     Raises:
         DashboardError: the server does not take the key, the entity or the view, or does not answer.

@@ -1,9 +1,7 @@
 """A study's trials for the monitor."""
 
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,9 +9,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import make_url
 
 from dark_halo_scope.monitoring.run_state import MonitorError
-from dark_halo_scope.search.storage import open_storage, turn
-
-IN_FILES = ("sqlite", "journal")
+from dark_halo_scope.search.storage import check_url, file_of, open_storage, turn
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,6 @@ class StudySummary:
         return asdict(self)
 
 
-def file_of(url: str) -> Path | None:
-    """The file that a storage is; None for a server."""
-    scheme, _, path = url.partition(":///")
-    return Path(path) if scheme in IN_FILES else None
-
-
 def read_studies(url: str) -> tuple[StudySummary, ...]:
     """Every study in a storage.
 
@@ -43,13 +33,14 @@ def read_studies(url: str) -> tuple[StudySummary, ...]:
 
     Raises:
         MonitorError: it cannot be read, or holds no study.
-        SearchError: it is no URL of a storage.
+        SearchError: it is no URL of a storage, or that of a server that cannot be reached.
     """
+    check_url(url)
     file = file_of(url)
     if file is not None and not file.exists():
         raise MonitorError(f"{url}: there is no such file")
     try:
-        with turn(url) if file is not None else nullcontext():  # as whoever opens a study that is perhaps being made
+        with turn(url):  # as whoever opens a study that is perhaps being made
             storage = open_storage(url)
             names = optuna.get_all_study_names(storage)
     except StorageInternalError as error:

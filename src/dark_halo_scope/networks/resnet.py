@@ -1,6 +1,7 @@
 """Residual networks (He et al. 2016) for stamps of 64 px, on torchvision's implementation."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,12 @@ class ResNet(nn.Module):
             kernels do not fit a 3x3 stem, and later stages would see features of another scale than they learnt.
             The last layer is never taken from the file.
     """
+
+    STAGES: ClassVar = (
+        ("backbone.conv1", "backbone.bn1"),
+        *((f"backbone.layer{number}",) for number in range(1, 5)),
+        ("backbone.fc",),
+    )
 
     def __init__(
         self, depth: int = 18, stem: str = "3x3", dropout: float = 0.0, weights: str | Path | None = None

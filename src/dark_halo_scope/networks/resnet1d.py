@@ -1,5 +1,7 @@
 """Residual networks (He et al. 2016) for windows of signals."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from dark_halo_scope.networks.head import logit_head
@@ -17,6 +19,8 @@ class ResNet1d(nn.Module):
         kernel_size: samples that a convolution sees, odd.
         dropout: probability of dropping a pooled feature before the last layer.
     """
+
+    STAGES: ClassVar = (("stem",), *((f"stages.{2 * k}", f"stages.{2 * k + 1}") for k in range(4)), ("head",))
 
     def __init__(
         self, n_channels: int, n_classes: int, width: int = 32, kernel_size: int = 7, dropout: float = 0.0

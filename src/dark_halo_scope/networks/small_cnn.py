@@ -1,6 +1,7 @@
 """A plain convolutional network of 61k parameters: the honest baseline beside every deeper one."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ class SmallCNN(nn.Module):
     Args:
         dropout: probability of dropping a pooled feature before the last layer.
     """
+
+    STAGES: ClassVar = (*((f"features.{number}",) for number in range(4)), ("head",))
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()

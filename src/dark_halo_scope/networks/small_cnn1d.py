@@ -1,6 +1,7 @@
 """A plain convolutional network for windows of signals: 32k parameters, trained in seconds."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,6 +16,8 @@ class SmallCNN1d(nn.Module):
         n_classes: logits to give.
         dropout: probability of dropping a pooled feature before the last layer.
     """
+
+    STAGES: ClassVar = (*((f"features.{number}",) for number in range(3)), ("head",))
 
     def __init__(self, n_channels: int, n_classes: int, dropout: float = 0.0) -> None:
         super().__init__()

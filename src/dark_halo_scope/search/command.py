@@ -39,9 +39,8 @@ EXIT_UNFINISHED = 1
 
 def search(overrides: Sequence[str], n_workers: int) -> int:
     """Run workers until the search is finished; show a table meanwhile, a page and a command at the end."""
-    if not any(belongs(word, ("hparams_search",)) for word in overrides if "/" not in word.split("=")[0]):
-        overrides = ["hparams_search=optuna", *overrides]
-    settings = read_settings(composed(_plain(overrides)))
+    overrides = with_search(overrides)
+    settings = read_settings(compose_search(overrides))
     console = Console(highlight=False)
     console.print(f"search {settings.name} in {settings.folder}")
     settings.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +59,7 @@ def search(overrides: Sequence[str], n_workers: int) -> int:
 
 def status(folder: Path) -> int:
     """Show where a search stands."""
-    settings = read_settings(composed(_plain(kept_overrides(folder))))
+    settings = read_settings(compose_search(kept_overrides(folder)))
     load_study(settings.storage, settings.name)  # or the sentence that says why not
     console = Console(highlight=False)
     console.print(screen(settings, _studies(settings), console.width, height=None))
@@ -69,7 +68,7 @@ def status(folder: Path) -> int:
 
 def export(folder: Path, file: Path) -> int:
     """Write every trial of a search, one a line."""
-    settings = read_settings(composed(_plain(kept_overrides(folder))))
+    settings = read_settings(compose_search(kept_overrides(folder)))
     studies = _studies(settings)
     names = sorted({name for study in studies for trial in study.trials for name in trial.params})
     metrics = [metric for metric, _ in settings.objectives]
@@ -110,11 +109,20 @@ def composed(words: Sequence[str]) -> DictConfig:
         return compose("train", list(words))
 
 
-def _plain(overrides: Sequence[str]) -> list[str]:
-    """The overrides that neither sweep nor are for Hydra itself, whose launcher may be another machine's."""
+def with_search(overrides: Sequence[str]) -> list[str]:
+    """The overrides, with the default search where they choose none."""
+    chosen = any(key_of(word) == "hparams_search" for word in overrides)
+    return [*overrides] if chosen else ["hparams_search=optuna", *overrides]
+
+
+def compose_search(overrides: Sequence[str]) -> DictConfig:
+    """The config of the search that these overrides start.
+
+    Without those that sweep, and those for Hydra itself, whose launcher may be another machine's.
+    """
     words = [word for word in overrides if not belongs(word, ("hydra",))]
     parsed = OverridesParser.create().parse_overrides(words)
-    return [word for word, override in zip(words, parsed, strict=True) if not override.is_sweep_override()]
+    return composed([word for word, override in zip(words, parsed, strict=True) if not override.is_sweep_override()])
 
 
 def _start(k: int, n_workers: int, overrides: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:

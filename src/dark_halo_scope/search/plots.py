@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study, StudyDirection
@@ -119,12 +120,13 @@ def parallel_plot(study: Study, metric: str) -> str:
             {"color": LENS, "lw": 2} if trial.number in good else {"color": TEXT, "lw": 0.8, "alpha": 0.3}
         )
         axes.plot(range(len(names)), at, marker="o", ms=3.5, **style)
+    halo = [withStroke(linewidth=3, foreground="white")]  # a choice in the middle stands where lines meet
     for k, name in enumerate(names):
         ticks = _ticks(distributions[name]) if name in distributions else [(0.0, f"{low:.4f}"), (1.0, f"{high:.4f}")]
         axes.axvline(k, color=TEXT, lw=0.8, alpha=0.5)
         for height, text in ticks:
             aside = (5, 3) if height else (5, -11)  # below the lines that meet at the lowest choice
-            axes.annotate(text, (k, height), aside, textcoords="offset points", fontsize=9)
+            axes.annotate(text, (k, height), aside, textcoords="offset points", fontsize=9, path_effects=halo)
     axes.set(xticks=range(len(names)), xticklabels=[_broken(name) for name in names], yticks=[], ylim=(-0.1, 1.1))
     axes.set(xlim=(-0.1, len(names) - 0.35))
     axes.spines[:].set_visible(False)

@@ -49,6 +49,8 @@ def plan_repeats(settings: Settings, study: Study) -> Study:
             pruner=optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
+        if repeats.metric_names is None:
+            repeats.set_metric_names([metric for metric, _ in settings.objectives])
         for trial in best(study, settings.repeat_best):
             for seed in range(settings.base_seed + 1, settings.base_seed + 1 + settings.repeat_seeds):
                 repeats.enqueue_trial({"trial": trial.number, "seed": seed}, skip_if_exists=True)

@@ -40,7 +40,7 @@ UNLIMITED = Console(width=10_000)
 
 
 def screen(settings: Settings, studies: Sequence[Study], width: int, height: int | None) -> RenderableType:
-    """The search, and once they have begun its repeats in the place of its trials.
+    """The search, and once they have begun its repeats; a window has room for the trials of the one at work.
 
     Args:
         settings: of the search.
@@ -51,8 +51,10 @@ def screen(settings: Settings, studies: Sequence[Study], width: int, height: int
     top: list[RenderableType] = []
     for study in studies:
         top += [_bar(settings, study), *_best(study), *_last_error(study, width)]
-    room = None if height is None else height - _lines(top, width) - HEADER_LINES - 1
-    return Group(*top, table(studies[-1], width, room))
+    if height is None:
+        return Group(*top, *(table(study, width, None) for study in studies))
+    at_work = (study for study in reversed(studies) if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    return Group(*top, table(next(at_work, studies[-1]), width, height - _lines(top, width) - HEADER_LINES - 1))
 
 
 def table(study: Study, width: int, n_rows: int | None) -> Table:
@@ -67,10 +69,11 @@ def table(study: Study, width: int, n_rows: int | None) -> Table:
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     best = {trial.number for trial in study.best_trials}
     rows = trials if n_rows is None else _fitting(trials, best, n_rows)
-    for n in range(len(names), 0, -1):
+    n = len(names)  # none before the first draw
+    shown = _table(study, rows, best, names)
+    while n > 1 and UNLIMITED.measure(shown).maximum > width:
+        n -= 1
         shown = _table(study, rows, best, names[:n])
-        if UNLIMITED.measure(shown).maximum <= width:
-            break
     if left_out := [_last_part(name) for name in names[n:]]:
         shown.caption = f"a wider window shows {', '.join(left_out)}"
     return shown

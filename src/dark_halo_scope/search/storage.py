@@ -19,6 +19,7 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat  # what a storage implements to have one; Optuna documents it so
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -42,6 +43,9 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
         url: as in the table above.
         heartbeat_s: how often a worker says that it lives.
         grace_s: after how long a silence a running trial is given up and tried again.
+
+    Raises:
+        SearchError: it is none of the above, or cannot be opened.
     """
     check_url(url)
     if (journal := _journal_file(url)) is not None:
@@ -52,7 +56,7 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
     if (database := _sqlite_file(url)) is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         engine["connect_args"] = {"timeout": BUSY_TIMEOUT_S}
-    try:
+    with _told_if_closed(url):
         return RDBStorage(
             url,
             engine_kwargs=engine,
@@ -62,9 +66,6 @@ def open_storage(url: str, heartbeat_s: int | None = None, grace_s: int | None =
             skip_compatibility_check=heartbeat_s is None,  # the workers have checked, and made the tables
             skip_table_creation=heartbeat_s is None,
         )
-    except (sqlalchemy.exc.OperationalError, ImportError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise SearchError(f"search.storage={_without_password(url)} cannot be opened: {reason}") from error
 
 
 def check_url(url: str) -> None:
@@ -129,6 +130,9 @@ def turn(url: str) -> Iterator[None]:
 
     Whoever holds it counts the trials and takes the next one: without it two workers both take the last. A worker that
     dies gives it back: the system (a file), the server (a connection) or the others after 30 s (a journal) see to it.
+
+    Raises:
+        SearchError: the server cannot be reached.
     """
     if (database := _sqlite_file(url)) is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -146,28 +150,51 @@ def turn(url: str) -> Iterator[None]:
         finally:
             lock.release()
     else:
-        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, isolation_level="AUTOCOMMIT")
         key = int.from_bytes(hashlib.sha256(b"dark_halo_scope.search").digest()[:8], signed=True)
-        with engine.connect() as connection:  # the lock goes with the connection
+        with _told_if_closed(url):
+            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, isolation_level="AUTOCOMMIT")
+            connection = engine.connect()
+        with connection:  # the lock goes with it
             connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
             yield
 
 
-def load_study(url: str, name: str, pruner: optuna.pruners.BasePruner | None = None) -> Study:
+def load_study(url: str, name: str, pruner: BasePruner | None = None) -> Study:
     """Open a study that exists, to read it or to report to it.
 
+    Args:
+        url: as in the table above.
+        name: of the study.
+        pruner: decides on trials that report; None lets every one run to its end.
+
     Raises:
-        SearchError: there is none of that name.
+        SearchError: there is none of that name, or its server cannot be reached.
     """
-    file = _sqlite_file(url) or _journal_file(url)
+    file = file_of(url)
     try:
         if file is not None and not file.exists():
             raise KeyError(name)
         with turn(url):  # whoever opens a database while it is made spoils it for the one that makes it
             storage = open_storage(url)
-        return optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+        return optuna.load_study(study_name=name, storage=storage, pruner=pruner or NopPruner())
     except (KeyError, StorageInternalError):
         raise SearchError(f"{_without_password(url)} holds no study {name}: has the search begun?") from None
+
+
+def file_of(url: str) -> Path | None:
+    """The file that a storage is; None for a server."""
+    return _sqlite_file(url) or _journal_file(url)
+
+
+@contextlib.contextmanager
+def _told_if_closed(url: str) -> Iterator[None]:
+    """Say in a sentence why a database does not open: no server there, a wrong password, no driver."""
+    try:
+        yield
+    except (sqlalchemy.exc.OperationalError, ImportError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        what = "reached" if _sqlite_file(url) is None else "opened"
+        raise SearchError(f"search.storage={_without_password(url)} cannot be {what}: {reason}") from error
 
 
 def _sqlite_file(url: str) -> Path | None:

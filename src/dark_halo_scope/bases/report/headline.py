@@ -66,23 +66,33 @@ def _harms(summary: Values, first: Values) -> str:
 
 
 def first_crossing(summary: Values) -> Values | None:
-    """Where training on the target alone overtakes what a base gives, at the most base groups; None if not in it."""
+    """Where training on the target alone overtakes what a base gives; None if nothing of that is in the sweep.
+
+    Of the arms with a base, the first that is overtaken in the range that was tried, customised ones before others.
+    """
+    found = sorted(_of_target_alone(summary), key=lambda record: record["other"] == BASE)
+    return next((record for record in found if not isinstance(record["at"], str)), next(iter(found), None))
+
+
+def _of_target_alone(summary: Values) -> list[Values]:
+    """Its crossings along the label budget, at the most base groups."""
     most_bases = max(summary["design"]["n_base"], default=None)
     found = {
         record["other"]: record
         for record in summary["crossings"]
         if record["arm"] == ALONE and record["axis"] == "budget" and record["n_base"] == most_bases
     }
-    return next((found[mode] for mode in (FULL, TUNED, BASE) if mode in found), None)
+    return [found[mode] for mode in (BASE, FULL, TUNED) if mode in found]
 
 
 def _overtaken(summary: Values) -> str:
-    record = first_crossing(summary)
-    if record is None:
+    records = _of_target_alone(summary)
+    if not records:
         return ""
-    n_base = f"with {plural(record['n_base'], 'base group')}, " if record["n_base"] is not None else ""
-    told = f"{n_base}training on the target alone overtakes {title(record['other'])} {crossing_place(record)}."
-    return capital(told)
+    n_base = records[0]["n_base"]
+    where = f"with {plural(n_base, 'base group')}, " if n_base is not None else ""
+    places = "; ".join(f"{title(record['other'])} {crossing_place(record)}" for record in records)
+    return capital(f"{where}training on the target alone overtakes {places}.")
 
 
 def crossing_place(record: Values) -> str:

@@ -35,6 +35,7 @@ def summarise(sweep: Sweep, store: Path, metric: str | None = None) -> dict[str,
         "jobs": {
             "n": len(sweep.asked),
             "states": sweep.states,
+            "not_come_to": sweep.not_come_to,
             "missing": [_told(job) for job in sweep.missing],
             "undefined": [_told(tuning.asked) for tuning in cells.undefined],
         },

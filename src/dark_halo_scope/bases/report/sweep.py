@@ -98,12 +98,17 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything that was asked for: `tunings` and `missing` together."""
+    """Everything that was asked for: `tunings` and `missing` together, and what was not even composed.
+
+    Attributes:
+        not_come_to: Command lines that an interrupted sweep had not looked at yet.
+    """
 
     folder: Path
     asked: list[Asked]
     tunings: list[Tuning]
     missing: list[Asked]
+    not_come_to: int
 
     @property
     def states(self) -> dict[str, int]:
@@ -131,7 +136,9 @@ def read_sweep(folder: Path, store: Path) -> Sweep:
         ManifestError: A fine-tuning was stored by another version.
     """
     asked = _read_jobs(folder / JOBS)
-    asked += _not_run(folder / PLAN, {job.key for job in asked})
+    plan: dict[str, Any] = json.loads((folder / PLAN).read_bytes()) if (folder / PLAN).exists() else {}
+    known = {job.key for job in asked}
+    asked += [_asked(job | {"state": NOT_RUN}) for job in plan.get("jobs", []) if job["key"] not in known]
     _refuse_unlike_repeats(asked)
     tunings, missing = [], []
     reached: dict[str, Reached] = {}  # several jobs may be one fine-tuning
@@ -149,7 +156,7 @@ def read_sweep(folder: Path, store: Path) -> Sweep:
             f"none of the {len(asked)} jobs of {folder} has a stored fine-tuning in {store}: run the sweep's command "
             "again, or name the store it used"
         )
-    return Sweep(folder, asked, tunings, missing)
+    return Sweep(folder, asked, tunings, missing, plan["counts"]["not_come_to"] if plan else 0)
 
 
 def _read_jobs(path: Path) -> list[Asked]:
@@ -171,12 +178,6 @@ def _read_jobs(path: Path) -> list[Asked]:
             )
         jobs[job.overrides] = job
     return list(jobs.values())
-
-
-def _not_run(path: Path, known: set[str | None]) -> list[Asked]:
-    """What a sweep that was interrupted had planned, but has no line for."""
-    planned = json.loads(path.read_bytes())["jobs"] if path.exists() else []
-    return [_asked(job | {"state": NOT_RUN}) for job in planned if job["key"] not in known]
 
 
 def _asked(line: Mapping[str, Any]) -> Asked:

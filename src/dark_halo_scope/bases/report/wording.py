@@ -61,8 +61,9 @@ def missing_states(states: Mapping[str, int]) -> str:
 
 
 def repeats(design: Mapping[str, Any]) -> str:
-    """What each group's number is the mean over."""
-    return ", ".join(plural(len(values), name) for name, values in design["repeats"].items() if values)
+    """What each group's number is the mean over; a target is in one fold."""
+    varied = {name: design["repeats"][name] for name in ("replicate", "seed")}
+    return ", ".join(plural(len(values), name) for name, values in varied.items() if len(values) > 1)
 
 
 def position(record: Mapping[str, Any], at: float) -> str:
