@@ -117,6 +117,7 @@ def found(node: Any, path: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_each_job_of_a_multirun_is_a_run_with_its_own_summary(jobs: list[Path], summaries: list[dict[str, Any]]):
     assert len({told["run_id"] for told in summaries}) == 3
     for job, seed, told in zip(jobs, SEEDS, summaries, strict=True):
@@ -129,6 +130,7 @@ def test_each_job_of_a_multirun_is_a_run_with_its_own_summary(jobs: list[Path], 
         assert told["summary"]["val/auroc"]["max"] == pytest.approx(history["val/auroc"]["best"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_are_tagged_with_what_they_are_picked_out_by(jobs: list[Path], summaries: list[dict[str, Any]]):
     fingerprint = json.loads((jobs[0] / "provenance.json").read_text())["data_fingerprint"]
     for told in summaries:
@@ -142,6 +144,7 @@ def test_runs_are_tagged_with_what_they_are_picked_out_by(jobs: list[Path], summ
         assert told["config"]["choices"]["transforms/augment"] == "d4"
 
 
+@pytest.mark.slow
 def test_every_panel_names_what_a_run_logs(
     tmp_path: Path, no_key: None, logged: set[str], summaries: list[dict[str, Any]]
 ):

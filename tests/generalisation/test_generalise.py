@@ -31,6 +31,8 @@ generalise.add(parser.add_subparsers())
 arguments, overrides = parser.parse_known_args()
 arguments.run(arguments, overrides)
 """
+pytestmark = pytest.mark.slow
+
 SETTINGS = [*TINY, "experiment=lens_small_cnn", "trainer.max_epochs=1", "logger=none"]
 ARMS = ["--arms", "sie_to_sis", "--seeds", "1"]
 

@@ -212,7 +212,9 @@ def test_a_run_is_awaited_before_it_begins_to_train(run, tmp_path, monkeypatch, 
     awaited.mkdir()
     monkeypatch.setattr(monitor, "LOOK_EVERY_S", 0.1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal: every state of the screen is kept
-    begins = threading.Timer(1.0, run.folder.rename, [awaited / "run"])
+    with pytest.raises(MonitorError, match="none that has begun to train"):
+        halo_monitor(awaited)
+    begins = threading.Timer(2.0, run.folder.rename, [awaited / "run"])
     begins.start()
     assert halo_monitor(awaited, "--watch") == 0
     begins.join()
