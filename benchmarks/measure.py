@@ -145,7 +145,10 @@ def _time_all(contender: Contender, folder: Path, workers: list[int], seconds: f
 def _time(
     contender: Contender, folder: Path, workers: int, seconds: float, epochs: int | None = None
 ) -> dict[str, Any]:
-    """Epochs until ``seconds`` were timed, or so many; the clock of an epoch starts when its first batch has come."""
+    """Whole epochs until ``seconds`` were timed, or so many; the clock starts when the first batch has come.
+
+    Whole, because some read ahead before the first batches and live on it for a while, and others catch up later.
+    """
     delivered = timed = epoch = 0
     elapsed = first_batch_s = 0.0
     cpu_before = _cpu_seconds()
@@ -160,8 +163,6 @@ def _time(
                 last = time.perf_counter()
                 timed += BATCH_SIZE
                 delivered += BATCH_SIZE
-                if elapsed + last - first > seconds:
-                    break
         elapsed += last - first
         first_batch_s = first_batch_s or first - started
         epoch += 1
