@@ -59,11 +59,12 @@ def run(arguments: Namespace, overrides: list[str]) -> None:
 
 def _watch(target: str, view: "View") -> "View":
     """Keep the screen up to date, from before a run begins until nothing runs any more, or until Ctrl-C."""
+    from rich.console import Console
     from rich.live import Live
 
     from dark_halo_scope.monitoring.view import look
 
-    with Live(auto_refresh=False) as screen:
+    with Live(console=Console(), auto_refresh=False) as screen:
         try:
             screen.update(view.render(screen.console.height), refresh=True)
             while view.is_going_on:
