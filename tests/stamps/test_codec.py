@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dark_halo_scope.stamps.codec import StampError, decode_stamp, encode_stamp
+from dark_halo_scope.stamps.codec import StampError, _decode_usual, decode_stamp, encode_stamp
 from dark_halo_scope.stamps.contract import BANDS, STAMP_SHAPE
 from tests.stamps.datasets import stamp_image
 
@@ -39,6 +39,13 @@ def reason(data: bytes) -> str:
         decode(data)
     assert str(caught.value)
     return caught.value.reason
+
+
+def test_what_numpy_writes_takes_the_short_way():
+    out = np.empty(STAMP_SHAPE, np.float32)
+    assert _decode_usual(memoryview(GOOD), out.data.cast("B"))
+    assert np.array_equal(out, IMAGE)
+    assert not _decode_usual(memoryview(npz(**bands(), other=IMAGE[0])), out.data.cast("B"))
 
 
 def test_numpy_reads_what_is_encoded_and_equal_pixels_give_equal_bytes():

@@ -52,7 +52,7 @@ def read(source: pa.NativeFile, rows: int = 7, read_bytes: int = 5_000) -> list[
     for group in range(footer.num_row_groups):
         for piece in values_in_order(source, footer, group, "stamp_npz", rows=rows, read_bytes=read_bytes):
             assert piece
-            values += [bytes(value) for value in piece]
+            values += [bytes(piece[k]) for k in range(len(piece))]
     return values
 
 
@@ -111,8 +111,7 @@ def test_no_more_is_read_than_is_asked_for(tmp_path, compression, use_dictionary
     file = CountedFile(tmp_path / "a.parquet")
     pieces = values_in_order(pa.PythonFile(file, "r"), footer, 0, "stamp_npz", rows=5, read_bytes=50_000)
     piece = next(pieces)
-    assert 4 <= len(piece) <= 6
-    assert [bytes(value) for value in piece] == values[: len(piece)]
+    assert [bytes(piece[k]) for k in range(len(piece))] == values[:5]
     assert file.n_read < 400_000
 
 

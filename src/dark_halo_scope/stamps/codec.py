@@ -4,7 +4,7 @@ The reader is strict and needs no pickle, no eval and no ``zipfile``: it walks t
 member that declares more than `MAX_MEMBER_BYTES` before inflating it, inflates with libdeflate (which releases the
 GIL and never writes past the declared size) and checks the CRC. Whatever the bytes are, only `StampError` leaves
 `decode_stamp`. The directory that ``np.savez_compressed`` always writes for a stamp is taken apart in one step; any
-other goes the long way.
+other, or a damaged one, goes the long way.
 """
 
 import io
@@ -46,9 +46,12 @@ _USUAL_HEADER = _npy_header(np.empty(_BAND_SHAPE, "<f4"))  # numpy writes exactl
 _BAND_BYTES = STAMP_SIZE * STAMP_SIZE * 4
 _USUAL_SIZE = len(_USUAL_HEADER) + _BAND_BYTES
 
-# The usual directory, whole. Per entry magic, flags and method, CRC, packed size, size, lengths of name, extra field
-# and comment, header offset, name; then the end record. Skipped are versions, dates and attributes, which `_directory`
-# does not look at either. All but CRC, packed size and the two kinds of offset is the same in every usual stamp.
+# The usual headers and directory, whole. Of a header magic, lengths of name and extra field, name; of an entry of the
+# directory magic, flags and method, CRC, packed size, size, lengths of name, extra field and comment, header offset,
+# name; then the end record. Skipped are versions, dates, attributes and what a header repeats, which the long way does
+# not look at either. All but CRC, packed size and the two kinds of offset is the same in every usual stamp.
+_USUAL_LOCAL = struct.Struct("<4s22x2H11s20x")
+_USUAL_LOCALS = tuple((b"PK\x03\x04", 11, 20, name) for name in _MEMBER_OF_BAND)
 _USUAL = struct.Struct("<" + "4s4x4s4x3L6s8xL11s" * len(BANDS) + "12s2L2s")
 _USUAL_CONSTANTS = itemgetter(*(8 * k + field for k in range(len(BANDS)) for field in (0, 1, 4, 5, 7)), 24, 25, 27)
 _USUAL_VALUES = (
@@ -104,28 +107,39 @@ def decode_stamp(buffer: bytes | memoryview, out: NDArray[np.float32]) -> None:
     """
     view = memoryview(buffer)
     pixels = out.data.cast("B")
+    if _decode_usual(view, pixels):
+        return
     end = 0
-    for name, member in zip(_MEMBER_OF_BAND, _usual_members(view) or _members_of_bands(view), strict=True):
-        raw = _inflate(view, name, member)
+    for name, member in zip(_MEMBER_OF_BAND, _members_of_bands(view), strict=True):
         start, end = end, end + _BAND_BYTES
-        if len(raw) == _USUAL_SIZE and raw.startswith(_USUAL_HEADER):
-            pixels[start:end] = memoryview(raw)[len(_USUAL_HEADER) :]  # little-endian, as every machine we run on
-        else:
-            pixels[start:end] = _parse_npy(raw, name.decode()).astype("<f4").tobytes()
+        pixels[start:end] = _parse_npy(_inflate(view, name, member), name.decode()).astype("<f4").tobytes()
 
 
-def _usual_members(view: memoryview) -> list[_Member] | None:
-    """Where the three bands lie, if the directory is the usual one to the byte; None for `_directory` to look."""
-    start = len(view) - _USUAL.size
-    if start < 0:
-        return None
-    fields = _USUAL.unpack_from(view, start)
-    if _USUAL_CONSTANTS(fields) != _USUAL_VALUES or fields[26] != start:
-        return None
-    return [
-        _Member(_DEFLATED, fields[k + 2], fields[k + 3], fields[k + 4], fields[k + 6])
-        for k in range(0, 8 * len(BANDS), 8)
-    ]
+def _decode_usual(view: memoryview, pixels: memoryview) -> bool:
+    """Unpack a stamp that is laid out as ``np.savez_compressed`` does it to the byte.
+
+    False when anything is different or damaged: the long way says what.
+    """
+    directory = len(view) - _USUAL.size
+    if directory < 0:
+        return False
+    fields = _USUAL.unpack_from(view, directory)
+    if _USUAL_CONSTANTS(fields) != _USUAL_VALUES or fields[26] != directory:
+        return False
+    ends = (fields[14], fields[22], directory)  # a member ends where the next begins
+    for k, (local, end) in enumerate(zip(_USUAL_LOCALS, ends, strict=True)):
+        crc, packed_size, offset = fields[8 * k + 2], fields[8 * k + 3], fields[8 * k + 6]
+        start = offset + _USUAL_LOCAL.size
+        if start + packed_size != end or end > directory or _USUAL_LOCAL.unpack_from(view, offset) != local:
+            return False
+        try:
+            raw = deflate.deflate_decompress(view[start:end], _USUAL_SIZE)
+        except deflate.DeflateError:
+            return False
+        if len(raw) != _USUAL_SIZE or deflate.crc32(raw, 0) != crc or not raw.startswith(_USUAL_HEADER):
+            return False
+        pixels[k * _BAND_BYTES : (k + 1) * _BAND_BYTES] = memoryview(raw)[len(_USUAL_HEADER) :]  # little-endian
+    return True
 
 
 def _members_of_bands(view: memoryview) -> Iterator[_Member]:

@@ -4,7 +4,7 @@ Formats: Thrift's compact protocol, and format_description.txt of google/snappy.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -109,11 +109,21 @@ class PageBytes:
             raise UnusualPageError("a packed page that runs over")
 
 
-def _copied(recent: deque[Piece], offset: int, length: int) -> bytes:
+def _copied(recent: Sequence[Piece], offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset`` bytes back on, which may be among those that are being written."""
-    back = b"".join(recent)[-offset:] if offset else b""
-    if not offset or len(back) < offset:
+    source_end = max(0, offset - length)  # like `offset` and `after` counted from the end
+    parts: list[Piece] = []
+    after = 0
+    for piece in reversed(recent):
+        if after >= offset:
+            break
+        before = after + len(piece)
+        if before > source_end:
+            parts.append(piece[max(0, before - offset) : before - max(source_end, after)])
+        after = before
+    if not 0 < offset <= after:
         raise UnusualPageError("a copy from too far back")
+    back = b"".join(reversed(parts))
     return (back * (length // offset + 1))[:length]
 
 

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Generator, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +13,14 @@ import pyarrow.types as pat
 from dark_halo_scope.stamps.codec import StampError
 from dark_halo_scope.stamps.contract import STAMP_COLUMN, ContractError
 from dark_halo_scope.stamps.index import StampIndex
-from dark_halo_scope.stamps.pages import runs_through, values_in_order
+from dark_halo_scope.stamps.page_bytes import Piece
+from dark_halo_scope.stamps.pages import Run, runs_through, values_in_order
 
 _KNOWN_FOOTERS = 1024
 _LOCAL_READ_BYTES = 1 << 20  # asked of the disk at a time
 _REMOTE_READ_BYTES = 4 << 20  # 90 stamps a request: of 50 ms, at 8 threads, this is 14,000 stamps/s
 
-Values = Sequence[memoryview | None]  # None for null
+Values = Run | Sequence[Piece | None]  # None for null
 
 
 class RowGroups:
@@ -43,8 +44,8 @@ class RowGroups:
         self._by_use: OrderedDict[_OpenRowGroup, int] = OrderedDict()
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
 
-    def stamp_bytes(self, group: int, i: int) -> memoryview:
-        """The pixel column's value of row ``i`` of a row group, a view into the buffer that parquet was read into.
+    def stamp_bytes(self, group: int, i: int) -> Piece:
+        """The pixel column's value of row ``i`` of a row group; where it lies in one piece, a view of what was read.
 
         Raises:
             StampError: With reason ``missing_stamp`` when it is null.
@@ -96,7 +97,7 @@ class RowGroups:
         """The values of a row group of a file, as far as they can be had without a page held whole."""
         files, footer = self._index.files, self._footer(number)
         if runs_through(footer, group, STAMP_COLUMN):
-            yield from values_in_order(
+            values = values_in_order(
                 files.source(number),
                 footer,
                 group,
@@ -104,6 +105,10 @@ class RowGroups:
                 rows=self._rows_at_a_time or n_rows,
                 read_bytes=_LOCAL_READ_BYTES if files.is_local else _REMOTE_READ_BYTES,
             )
+            if files.is_local:
+                yield from values
+            else:  # a view would keep all that was read with it in memory
+                yield from ([bytes(run[k]) for k in range(len(run))] for run in values)
 
     def _by_pyarrow(self, number: int, group: int, n_rows: int, first: int) -> Generator[Values, None, None]:
         """Those from ``first`` on, whatever the pages are like."""
@@ -130,7 +135,7 @@ class RowGroups:
 
 
 class _OpenRowGroup:
-    """A row group that is being read: its pieces read so far, or the last two of them.
+    """A row group that is being read: its pieces read so far, or the last two if they are of so many rows.
 
     Two, because the threads of a stream may be a batch or two apart.
     """
@@ -147,7 +152,7 @@ class _OpenRowGroup:
         """Whether row i is held or comes soon."""
         return self._ahead is None or (not self._held) or self._held[0][0] <= i < self._end + self._ahead
 
-    def value(self, i: int) -> memoryview | None:
+    def value(self, i: int) -> Piece | None:
         """The bytes of row i, after reading up to it; None where they are held no more."""
         with self._lock:
             while i >= self._end:
@@ -164,7 +169,7 @@ class _OpenRowGroup:
         if self._failure:
             raise self._failure
         try:
-            values = next(self._pieces) if self._ahead else list(chain.from_iterable(self._pieces))
+            values = next(self._pieces)
         except ContractError as error:
             self._failure = error
             raise
@@ -173,7 +178,7 @@ class _OpenRowGroup:
 
 
 def _values(column: pa.Array) -> Values:
-    """A piece of a binary column as views into its buffer, so that a value costs no Python bytes."""
+    """A part of a binary column as views into its buffer, so that a value costs no Python bytes."""
     _, offsets, data = column.buffers()
     width = np.int64 if pat.is_large_binary(column.type) else np.int32
     edges = np.frombuffer(offsets, width, len(column) + 1, column.offset * np.dtype(width).itemsize).tolist()
