@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,27 @@ def test_no_more_is_read_than_is_asked_for(tmp_path, compression, use_dictionary
     piece = next(pieces)
     assert [bytes(piece[k]) for k in range(len(piece))] == values[:5]
     assert file.n_read < 400_000
+
+
+def test_a_memory_map_is_not_copied(tmp_path):
+    source = write(tmp_path / "a.parquet", noise([40_000] * 100), compression="none")
+    before = pa.total_allocated_bytes()
+    (run,) = values_in_order(
+        source, pq.ParquetFile(source).metadata, 0, "stamp_npz", rows=100, read_bytes=1 << 20
+    )  # a page of 4 MB, of which four values lie in two pieces
+    assert sum(isinstance(run[k], memoryview) for k in range(100)) >= 95
+    assert pa.total_allocated_bytes() == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_file_that_ends_early_ends_the_values_or_cannot_be_read(damaged, data):
+    path, start, end = damaged
+    footer = pq.ParquetFile(path).metadata
+    kept = path.read_bytes()[: data.draw(st.integers(start, end - 1))]
+    runs = values_in_order(pa.BufferReader(kept), footer, 0, "stamp_npz", rows=7, read_bytes=5_000)
+    with contextlib.suppress(OSError):
+        assert sum(len(run) for run in runs) <= 20
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,3 +1,9 @@
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,13 +12,19 @@ from hypothesis import strategies as st
 
 from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.remote import RemoteReadError, RetryPolicy
 from dark_halo_scope.stamps.row_groups import RowGroups
 from tests.stamps.datasets import make_row, write_dataset
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory) -> StampIndex:
-    return StampIndex.build(str(write_dataset(tmp_path_factory.mktemp("survey"), row_group_size=24)))
+def survey(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("survey"), row_group_size=24)
+
+
+@pytest.fixture(scope="module")
+def index(survey) -> StampIndex:
+    return StampIndex.build(str(survey))
 
 
 @settings(max_examples=100, deadline=None)
@@ -65,3 +77,47 @@ def test_every_thread_is_told_of_a_damaged_row_group(tmp_path):
     for i in np.arange(3):
         with pytest.raises(ContractError, match="row group 2 cannot be read"):
             groups.stamp_bytes(2, int(i))
+
+
+@pytest.mark.parametrize("rows_at_a_time", [None, 4])
+@pytest.mark.parametrize("compression", ["snappy", "none", "zstd"])
+def test_what_was_read_keeps_no_file_open_and_no_memory(tmp_path, compression, rows_at_a_time):
+    index = StampIndex.build(str(write_dataset(tmp_path, compression=compression)))
+    n_groups = len(index.group_starts) - 1
+    before, n_files = pa.total_allocated_bytes(), len(os.listdir("/proc/self/fd"))
+    gc.disable()  # which frees what refers to itself, some time
+    try:
+        groups = RowGroups(index, n_groups, rows_at_a_time)
+        for row in range(index.n_rows):
+            group = int(index.group_of(np.array([row]))[0])
+            groups.stamp_bytes(group, row - int(index.group_starts[group]))
+        assert len(os.listdir("/proc/self/fd")) == n_files
+        assert pa.total_allocated_bytes() - before < 1.1 * sum(index.files.sizes)
+        groups.stamp_bytes(0, 0)  # once more from the start, and not to the end
+        del groups
+        assert pa.total_allocated_bytes() == before
+        assert len(os.listdir("/proc/self/fd")) == n_files
+    finally:
+        gc.enable()
+
+
+def test_every_thread_is_told_of_a_silent_network(bucket):
+    index = StampIndex.build(bucket.root)
+    index = replace(index, files=replace(index.files, retry=RetryPolicy(attempts=3, first_delay_s=0.1)))
+    groups = RowGroups(index, 4)
+    groups.stamp_bytes(0, 0)  # the footer is known
+    bucket.proxy.always = "500"
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(groups.stamp_bytes, 1, i) for i in range(8)]
+    for future in waiting:
+        with pytest.raises(RemoteReadError, match=r"part-000.parquet could not be read in 3 attempts"):
+            future.result()
+
+
+def test_a_file_with_other_row_groups_than_were_indexed_is_refused(tmp_path):
+    index = StampIndex.build(str(write_dataset(tmp_path, n_train=49)))  # six row groups and seven
+    files = index.files
+    swapped = {name: getattr(files, name)[::-1] for name in ("names", "paths", "sizes", "mtimes_ns")}
+    groups = RowGroups(replace(index, files=replace(files, **swapped)), 4)
+    with pytest.raises(ContractError, match=r"part-000.parquet has other row groups than when it was indexed"):
+        groups.stamp_bytes(12, 0)

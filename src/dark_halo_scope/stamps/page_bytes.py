@@ -45,6 +45,8 @@ class PageBytes:
             return taken
         head, missing = self._ahead, n - len(self._ahead)
         more = memoryview(self._stream.read_buffer(max(self.read_bytes, missing))).cast("B")
+        if len(more) < missing:
+            raise UnusualPageError("a file that ends early")
         self._ahead = more[missing:]
         return memoryview(b"".join((head, more[:missing]))) if head else more[:missing]
 
@@ -78,7 +80,7 @@ class PageBytes:
     def plain(self, size: int) -> Iterator[Piece]:
         """A page of ``size`` bytes that is not packed, as much at a time as is read."""
         while size > 0:
-            piece = self.take(min(size, self.read_bytes))
+            piece = self.take(min(size, len(self._ahead) or self.read_bytes))
             size -= len(piece)
             yield piece
 
