@@ -12,7 +12,8 @@ class Throughput(Callback):
 
     - ``throughput/stamps_per_s``: training stamps over all ranks per second of training (validation left out);
     - ``throughput/data_wait_fraction``: share of that time between the end of a step and the start of the next, spent
-      in waiting for the next batch, on the slowest rank. On a GPU the queue of earlier steps hides part of it;
+      in waiting for the next batch, on the slowest rank. On a GPU the queue of earlier steps hides part of it; what
+      later callbacks do in between, such as saving a checkpoint in mid-epoch, is counted with it;
     - ``throughput/gpu_memory_gib``: largest memory torch had allocated, on a GPU only.
     """
 
