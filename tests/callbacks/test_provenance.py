@@ -11,8 +11,9 @@ import torch
 from dark_halo_scope.callbacks.code_version import code_version, library_versions
 from dark_halo_scope.callbacks.provenance import ResumeError
 from dark_halo_scope.callbacks.rng import rng_state, set_rng_state
+from dark_halo_scope.stamps.plan import PlanError
 from dark_halo_scope.tasks.restore import load_task
-from tests.callbacks.tiny_run import CONFIG, TinyRun, load
+from tests.callbacks.tiny_run import CONFIG, KillAt, Killed, TinyRun, load
 from tests.stamps.datasets import spoil, write_dataset
 
 
@@ -25,7 +26,8 @@ def test_the_checkpoint_says_where_it_comes_from(finished):
     assert checkpoint["config"] == CONFIG
     assert checkpoint["preprocessing"] == CONFIG["transforms"]
     assert checkpoint["data_fingerprint"] == finished.data.fingerprint
-    assert checkpoint["data_position"] == {"epoch": 3, "next_batch": 6}
+    assert checkpoint["data_position"] == finished.trainer.train_dataloader.state_dict()
+    assert checkpoint["data_position"].items() >= {"epoch": 3, "next_batch": 6, "batch_size": 8, "n_rows": 48}.items()
     assert checkpoint["code_version"] == code_version()
     assert checkpoint["versions"]["torch"] == torch.__version__
     assert checkpoint["calibrator"] is checkpoint["thresholds"] is None
@@ -42,6 +44,15 @@ def test_other_data_is_refused(finished, tmp_path):
     run = TinyRun(other, tmp_path / "run")
     with pytest.raises(ResumeError, match=r"was trained on other data \(fingerprint .*set data.root back"):
         run.fit(run.standard_callbacks(), resume=finished.last)
+
+
+def test_an_epoch_that_would_go_on_in_other_batches_is_refused(run):
+    dying = [*run.standard_callbacks(last_every_n_steps=2), KillAt(9)]
+    with pytest.raises(Killed):
+        run.fit(dying)
+    with pytest.raises(PlanError, match=r"inside epoch 1, after 2 batches, .*accumulate_grad_batches\) was 8 and is 4"):
+        run.fit(run.standard_callbacks(), resume=run.last, accumulate_grad_batches=2)
+    assert load(run.last)["global_step"] == 8
 
 
 def test_the_same_data_elsewhere_is_accepted(finished, dataset, tmp_path):

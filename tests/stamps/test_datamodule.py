@@ -103,6 +103,32 @@ def test_a_run_goes_on_from_a_checkpoint_of_a_validation(data, tmp_path, every):
         assert resumed.steps == whole.steps[done:]
 
 
+@pytest.fixture
+def first_epochs(data, tmp_path):
+    """Checkpoints after 2 of 4 batches, and after all 4, of the first epoch."""
+    saved = ModelCheckpoint(tmp_path / "checkpoints", filename="{step}", save_top_k=-1, every_n_train_steps=2)
+    end = ModelCheckpoint(tmp_path / "checkpoints", filename="end", save_on_train_epoch_end=True)
+    trainer_for(tmp_path, callbacks=[saved, end], enable_checkpointing=True, max_epochs=1).fit(Recorder(), data())
+    return tmp_path / "checkpoints" / "step=2.ckpt", tmp_path / "checkpoints" / "end.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("change", "accumulate", "is_now"),
+    [({"batch_size": 8}, 1, 8), ({"batch_size": 24}, 1, 24), ({}, 2, 6)],
+    ids=["smaller", "larger", "accumulated"],
+)
+def test_only_between_epochs_may_batches_change(data, first_epochs, tmp_path, change, accumulate, is_now):
+    inside, end = first_epochs
+    task, options = Recorder(), {"max_epochs": 2, "accumulate_grad_batches": accumulate}
+    trainer_for(tmp_path, **options).fit(task, data(**change), ckpt_path=end, weights_only=True)
+    assert [(epoch, len(rows)) for epoch, rows in task.steps] == [(1, is_now)] * (48 // is_now)
+    assert sorted(row for _, rows in task.steps for row in rows) == list(range(48))
+    refused = Recorder()
+    with pytest.raises(PlanError, match=f"inside epoch 0, after 2 batches, .* was 12 and is {is_now}. Set it back"):
+        trainer_for(tmp_path, **options).fit(refused, data(**change), ckpt_path=inside, weights_only=True)
+    assert not refused.steps
+
+
 def test_overfitting_repeats_the_same_batches(data, tmp_path):
     task = Recorder()
     trainer_for(tmp_path, overfit_batches=2, max_epochs=2).fit(task, data())

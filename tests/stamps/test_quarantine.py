@@ -62,6 +62,49 @@ def test_a_resumed_run_knows_what_was_written_and_mends_half_a_line(index, tmp_p
     assert [json.loads(line)["row"] for line in first.path.read_text().splitlines()] == [1, 5, 7]
 
 
+def test_a_row_that_meets_another_action_is_counted_and_written_again(index, tmp_path):
+    """Filled with the sky at first; resumed with a smaller max_nonfinite_fraction, it leaves its batch."""
+    first = Quarantine(index, tmp_path, limit=0.0)
+    add(QuarantinePass(first, "train", 100), first, ALTERNATING, faults(1, 5, action=REPAIRED, reason="nonfinite"))
+    resumed = Quarantine(index, tmp_path, limit=0.0)
+    review = QuarantinePass(resumed, "train", 100)
+    add(review, resumed, ALTERNATING, faults(5, reason="nonfinite"))
+    with pytest.raises(QuarantineLimitError, match="2 of the 100 stamps of this pass are unusable"):
+        add(review, resumed, ALTERNATING, faults(1, reason="nonfinite"))
+    again = Quarantine(index, tmp_path)
+    assert [(r["row"], r["action"]) for r in again.records] == [(1, QUARANTINED), (5, QUARANTINED)]
+    assert again.summary()["quarantined"]["nonfinite"]["train"] == {"control": 0, "lens": 2}
+    assert again.summary()["repaired"] == {}
+    written = [(r["row"], r["action"]) for r in map(json.loads, again.path.read_text().splitlines())]
+    assert written == [(1, REPAIRED), (5, REPAIRED), (5, QUARANTINED), (1, QUARANTINED)]
+
+
+@pytest.mark.parametrize("of_repaired", [0, 1])
+def test_a_row_that_ranks_treat_differently_counts_as_quarantined(index, tmp_path, of_repaired):
+    ranks = [Quarantine(index, tmp_path, rank=r, world=2) for r in range(2)]
+    for rank, action in ((of_repaired, REPAIRED), (1 - of_repaired, QUARANTINED)):
+        ranks[rank].write([ranks[rank].describe(fault) for fault in faults(3, action=action)])
+    summary = ranks[0].summary(ranks[0].records + ranks[1].records)
+    assert (list(summary["quarantined"]), list(summary["repaired"])) == (["corrupt"], [])
+
+
+def test_rank_0_speaks_for_ranks_that_are_gone(index, tmp_path):
+    met = {0: (1,), 1: (3,), 2: (1, 50), 3: (51,), 10: (53,)}
+    for rank, rows in met.items():
+        of_rank = Quarantine(index, tmp_path, rank=rank, world=11)
+        of_rank.write([of_rank.describe(fault) for fault in faults(*rows)])
+
+    def rows_known(world: int) -> list[list[int]]:
+        ranks = [Quarantine(index, tmp_path, rank=rank, world=world) for rank in range(world)]
+        return [[record["row"] for record in rank.records] for rank in ranks]
+
+    assert rows_known(2) == [[1, 50, 51, 53, 1], [3]]
+    assert rows_known(3) == [[51, 53, 1], [3], [1, 50]]
+    corrupt = Quarantine(index, tmp_path).summary()["quarantined"]["corrupt"]
+    assert corrupt["train"] == {"control": 0, "lens": 2}
+    assert corrupt["val"] == {"control": 1, "lens": 2}
+
+
 def test_a_clean_run_writes_no_file(index, tmp_path):
     quarantine = Quarantine(index, tmp_path / "quarantine")
     quarantine.write([])

@@ -6,15 +6,25 @@ The number of batches is the same on every rank and never changes: rows that can
 import math
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 from dark_halo_scope.stamps import plan
-from dark_halo_scope.stamps.plan import EvalBatches, FullShuffle, Share, TrainBatches
+from dark_halo_scope.stamps.plan import EpochOrder, EvalBatches, FullShuffle, PlanError, Share, TrainBatches
 from dark_halo_scope.stamps.quarantine import Quarantine
 from dark_halo_scope.stamps.reader import OpenReader, RowReader, stamp_reader
 from dark_halo_scope.stamps.row_index import RowIndex
 from dark_halo_scope.stamps.stream import Batch, StreamOptions, stream_batches
 
 _ROWS_AT_A_TIME = 32  # of a lane: 1.5 MB of npz, of which two pieces are held
+
+# What the rows of the next batches depend on, by key of a loader's state, and how a user changes it.
+_DECIDES_ROWS = {
+    "batch_size": "the number of rows in a batch (data.batch_size / trainer.accumulate_grad_batches)",
+    "n_rows": "the number of rows of the split",
+    "seed": "the seed of the shuffle (seed or data.seed)",
+    "reshuffle": "shuffling anew in every epoch (off with trainer.overfit_batches)",
+    "lanes": "the number of lanes of the shuffle (data.lanes; 0: none, any row may come at any place)",
+}
 
 
 class EvalLoader:
@@ -70,6 +80,10 @@ class TrainLoader:
     iteration goes on there if the epoch is the same. Epoch and position are read when the first batch is asked for,
     because Lightning makes the iterator before it sets the epoch.
 
+    Inside an epoch only a loader that shuffles alike, into batches as large, can go on; the number of ranks may be
+    another one. The place of other batches could be worked out, but Lightning (2.6) goes on with its own count of them:
+    with 2 batches of 8 done of 48 rows, it asks for 10 more batches of 4 (8 rows too many) and for none of 24.
+
     Args:
         index: The dataset.
         split: Name of the split.
@@ -105,7 +119,7 @@ class TrainLoader:
         self._length = plan.train_steps(len(self._rows), share)
         self._epoch = 0
         self._next_batch = 0
-        self._position_is_loaded = False
+        self._loaded: dict[str, Any] | None = None
 
     @property
     def sampler(self) -> "TrainLoader":
@@ -113,31 +127,43 @@ class TrainLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows; another one begins with its first batch."""
+        """Choose the epoch whose order the next iteration follows; another one begins with its first batch.
+
+        Raises:
+            PlanError: When a position inside this epoch was loaded that this loader cannot go on from.
+        """
         if epoch != self._epoch:
             self._epoch, self._next_batch = epoch, 0
+        self._check_position()
 
-    def state_dict(self) -> dict[str, int]:
-        """The position: the epoch, and the batch that comes next in it (the same on every rank)."""
-        return {"epoch": self._epoch, "next_batch": self._next_batch}
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what it depends on: the same on every rank.
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+        ``epoch``, ``next_batch`` (which comes next in it), ``batch_size`` (rows of a batch over all ranks), ``n_rows``
+        of the split, ``seed``, ``reshuffle`` and ``lanes`` (0 of a full shuffle).
+        """
+        return {"epoch": self._epoch, "next_batch": self._next_batch, **self._decides_rows()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration begin at the batch that ``state`` names, unless another epoch is set before."""
         self._epoch, self._next_batch = state["epoch"], state["next_batch"]
-        self._position_is_loaded = True
+        self._loaded = state
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the epoch, from the position that was loaded or from the first on."""
-        if not self._position_is_loaded:
+        """The batches of the epoch, from the position that was loaded or from the first on.
+
+        Raises:
+            PlanError: When a position inside the epoch was loaded that this loader cannot go on from.
+        """
+        if self._loaded is None:
             self._next_batch = 0
-        self._position_is_loaded = False
-        order = plan.epoch_order(
-            self._rows, seed=self._seed, epoch=self._epoch if self._reshuffle else 0, lanes=self._options.lanes
-        )
+        self._check_position()
+        self._loaded = None
+        order = self._order()
         batches = TrainBatches(len(self._rows), order, self._share)
         stream = stream_batches(
             self._index,
@@ -152,6 +178,37 @@ class TrainLoader:
             for batch in stream:
                 self._next_batch += 1
                 yield batch
+
+    def _order(self) -> EpochOrder:
+        epoch = self._epoch if self._reshuffle else 0
+        return plan.epoch_order(self._rows, seed=self._seed, epoch=epoch, lanes=self._options.lanes)
+
+    def _decides_rows(self) -> dict[str, Any]:
+        """The values of `_DECIDES_ROWS`."""
+        return {
+            "batch_size": self._share.batch_size,
+            "n_rows": len(self._rows),
+            "seed": self._seed,
+            "reshuffle": self._reshuffle,
+            "lanes": 0 if isinstance(self._order(), FullShuffle) else self._options.lanes,
+        }
+
+    def _check_position(self) -> None:
+        """Refuse to go on inside an epoch where rows would be lost or come twice; older states name no conditions."""
+        if self._loaded is None or self._next_batch == 0:
+            return
+        then, now = self._loaded, self._decides_rows()
+        changes = [
+            f"{told} was {then[key]} and is {now[key]}"
+            for key, told in _DECIDES_ROWS.items()
+            if key in then and then[key] != now[key]
+        ]
+        if changes:
+            raise PlanError(
+                f"the checkpoint was written inside epoch {self._epoch}, after {self._next_batch} batches, and rows "
+                f"would be lost or come twice in the rest of it: {'; '.join(changes)}. Set it back until the epoch "
+                "has ended, or start a new run"
+            )
 
     def _reader(self, *, whole: bool) -> RowReader:
         """What reads whole row groups and keeps them all, or this rank's lanes piece by piece."""

@@ -16,7 +16,7 @@ from dark_halo_scope.stamps.split_rows import SplitRows
 
 Rows = NDArray[np.int64]
 
-FULL_SHUFFLE_ROWS = 32_768  # 1.5 GB of npz: a split up to here is held in memory, each row group read once
+FULL_SHUFFLE_ROWS = 32_768  # 1.5 GB of npz: a split up to here is held in memory or mapped, each row group read once
 
 
 class PlanError(ValueError):

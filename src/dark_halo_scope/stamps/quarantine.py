@@ -1,4 +1,4 @@
-"""Bad rows: each is counted and written down once, and too many of them, or unequal between the classes, stop the run.
+"""Bad rows: each is counted once and written down, and too many of them, or unequal between the classes, stop the run.
 
 Nothing is skipped silently, and no single bad row ends a long run. Faults that meet one class more often than the other
 take away a part of that class which may be like no other, and change the rates that are measured on the rest.
@@ -20,6 +20,7 @@ from dark_halo_scope.stamps.row_index import Counts, RowIndex
 
 _CLASS_DIFFERENCE_P = 1e-4  # a run makes some tens of passes, so that chance alone stops hardly one run in hundreds
 _CLASS_DIFFERENCE = 1e-4  # of a class: the smallest false-positive rate that is asked for; of less, nothing follows
+_FILE_NAME = "rank{}.jsonl"
 
 Record = dict[str, Any]
 
@@ -31,20 +32,23 @@ class QuarantineLimitError(ValueError):
 class Quarantine:
     """The bad rows that one rank of a run has met.
 
-    They are kept in ``<folder>/rank<k>.jsonl``, one JSON object a row, which a resumed run reads again.
+    They are kept in ``<folder>/rank<k>.jsonl``, one JSON object a line, which a resumed run reads again. A row comes
+    again only if it met another action than before, as when a run is resumed with other limits; the last one holds.
 
     Args:
         index: The dataset.
         folder: Where the file is written.
         rank: Rank of this process.
+        world: Number of ranks. Rank 0 speaks for those that an interrupted run had beyond it.
         limit: Largest fraction of the stamps of one pass over a split that may be bad; a single one always may.
     """
 
-    def __init__(self, index: RowIndex, folder: Path, *, rank: int = 0, limit: float = 0.001) -> None:
+    def __init__(self, index: RowIndex, folder: Path, *, rank: int = 0, world: int = 1, limit: float = 0.001) -> None:
         self._index = index
-        self.path = folder / f"rank{rank}.jsonl"
+        self.path = folder / _FILE_NAME.format(rank)
         self.limit = limit
         self._records = {record["row"]: record for record in _read_records(self.path)}
+        self._of_ranks_gone = _records_from_rank(world, folder) if rank == 0 else []
         self._counts: dict[str, NDArray[np.int64]] = {}
 
     @property
@@ -54,8 +58,8 @@ class Quarantine:
 
     @property
     def records(self) -> list[Record]:
-        """What was written down, one record a row, in the order of discovery."""
-        return list(self._records.values())
+        """What was written down: of rank 0, first by the ranks that are gone; then one a row, as they were found."""
+        return [*self._of_ranks_gone, *self._records.values()]
 
     def counts(self) -> dict[str, list[list[int]]]:
         """Rows that the last pass over each split has found bad and has seen so far, by class; for `add_counts`."""
@@ -74,8 +78,7 @@ class Quarantine:
 
     def describe(self, fault: Fault) -> Record:
         """The record of a fault: where the row lies, what it is, what was wrong. May be called from any thread."""
-        known = self._records.get(fault.row)
-        if known is not None:
+        if known := self._known(fault.row, fault.action):
             return known
         file, row_in_file = self._index.locate(fault.row)
         ids = self._index.metadata(np.array([fault.row]), list(self._index.id_columns)).to_pylist()[0]
@@ -92,8 +95,8 @@ class Quarantine:
         }
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write down those of ``records`` whose row is not known yet."""
-        new = [record for record in records if record["row"] not in self._records]
+        """Write down those of ``records`` whose row is not known yet, or by another action."""
+        new = [record for record in records if self._known(record["row"], record["action"]) is None]
         if not new:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +110,11 @@ class Quarantine:
         Of a training store, what was so when it was made counts too.
 
         Args:
-            records: The records of all ranks together, where there are several; a row counts once.
+            records: The records of all ranks together, where there are several. A row counts once, as quarantined if
+                the ranks differ: which of them met it last is not known.
         """
-        distinct = {record["row"]: record for record in (self.records if records is None else records)}
+        by_weight = sorted(self.records if records is None else records, key=lambda r: r["action"] == QUARANTINED)
+        distinct = {record["row"]: record for record in by_weight}
         return {
             QUARANTINED: self._count(distinct.values(), QUARANTINED),
             REPAIRED: self._count(distinct.values(), REPAIRED),
@@ -117,6 +122,10 @@ class Quarantine:
             "rows": {split: self._index.class_counts(split) for split in SPLITS},
             "limit": self.limit,
         }
+
+    def _known(self, row: int, action: str) -> Record | None:
+        record = self._records.get(row)
+        return record if record and record["action"] == action else None
 
     def _count(self, records: Iterable[Record], action: str) -> Counts:
         table = copy.deepcopy(self._index.faults_before.get(action, {}))
@@ -187,6 +196,12 @@ class QuarantinePass:
                 f"split {self._split}: {told} are unusable, a difference that chance does not make (p = {p:.1g}); a "
                 f"network would learn it: see {self._quarantine.path} and repair the dataset"
             )
+
+
+def _records_from_rank(first: int, folder: Path) -> list[Record]:
+    """What the ranks from ``first`` on have left in ``folder``, in their order."""
+    found = {int(path.stem.removeprefix("rank")): path for path in folder.glob(_FILE_NAME.format("*"))}
+    return [record for rank in sorted(found) if rank >= first for record in _read_records(found[rank])]
 
 
 def _read_records(path: Path) -> list[Record]:

@@ -61,8 +61,8 @@ class RowDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Begin the quarantine, once, whatever the stage."""
         if not hasattr(self, "quarantine"):
-            folder = self._run_dir / "quarantine"
-            self.quarantine = Quarantine(self.index, folder, rank=self._rank, limit=self._quarantine_limit)
+            folder, limit = self._run_dir / "quarantine", self._quarantine_limit
+            self.quarantine = Quarantine(self.index, folder, rank=self._rank, world=self._world, limit=limit)
 
     def train_dataloader(self) -> TrainLoader:
         """Shuffled batches of the training rows, each at most once an epoch.
@@ -100,7 +100,7 @@ class RowDataModule(LightningDataModule):
         return EvalLoader(self.index, split, self.quarantine, share, options, open_reader=self._open_reader)
 
     def _share(self, batch_size: int) -> Share:
-        return Share(batch_size, self._rank, self.trainer.world_size if self.trainer else 1)
+        return Share(batch_size, self._rank, self._world)
 
     def _options_here(self) -> StreamOptions:
         """The options, with page-locked memory where batches go to a GPU."""
@@ -110,3 +110,7 @@ class RowDataModule(LightningDataModule):
     @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
