@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,3 +54,25 @@ def on_all_cores(work: Callable[[int], None], jobs: Iterable[int]) -> Iterator[i
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def in_turn(work: Callable[[int], None], jobs: Iterable[int], at_a_time: int) -> Iterator[int]:
+    """Do every job, one thread each, and give each in its turn; the first error ends it all.
+
+    A job begins only when fewer than ``at_a_time`` are begun and not yet given and dealt with by the caller, so that no
+    more of them ever hold the room that each takes up to then.
+    """
+    begun: deque[tuple[int, Future[None]]] = deque()
+    with ThreadPoolExecutor(at_a_time) as pool:
+        for job in jobs:
+            if len(begun) == at_a_time:
+                yield _first(begun)
+            begun.append((job, pool.submit(work, job)))
+        while begun:
+            yield _first(begun)
+
+
+def _first(begun: deque[tuple[int, Future[None]]]) -> int:
+    job, done = begun.popleft()
+    done.result()
+    return job

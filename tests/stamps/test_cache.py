@@ -102,11 +102,17 @@ def test_a_cached_dataset_is_the_same_and_the_next_run_reads_it_from_disk(tmp_pa
     assert bucket.proxy.gets == []
 
 
-def test_any_filesystem_of_pyarrow_is_cached(tmp_path, survey, folder):
+def as_if_remote(survey, folder, tmp_path, **options):
+    """A datamodule whose files lie on this disk, but are not local ones to pyarrow."""
     index = StampIndex.build(str(survey))
-    below = fs.SubTreeFileSystem("/", fs.LocalFileSystem())  # its files are not local ones to pyarrow
-    data = datamodule(survey, folder, tmp_path)
+    below = fs.SubTreeFileSystem("/", fs.LocalFileSystem())
+    data = datamodule(survey, folder, tmp_path, **options)
     data.index = replace(index, files=replace(index.files, filesystem=below))
+    return data
+
+
+def test_any_filesystem_of_pyarrow_is_cached(tmp_path, survey, folder):
+    data = as_if_remote(survey, folder, tmp_path)
     fill(data).teardown()
     assert contents(folder) == contents(survey)
     local = datamodule(survey, folder, tmp_path)
@@ -221,6 +227,52 @@ def test_a_damaged_copy_is_found_and_made_again(tmp_path, survey, bucket, folder
     fill(datamodule(bucket.root, folder, tmp_path, verify=verify)).teardown()
     assert f"{victim}, the copy of s3://" in caplog.text
     assert contents(folder) == contents(survey)
+
+
+@pytest.mark.parametrize("note", [b"", b'{"sha256"', b"\xff", b"[]", b"{}"])
+def test_a_copy_whose_note_cannot_be_read_is_made_again(tmp_path, survey, folder, note, caplog):
+    fill(as_if_remote(survey, folder, tmp_path)).teardown()
+    victim = cached(folder)[0]
+    victim.with_suffix(".json").write_bytes(note)
+    fill(as_if_remote(survey, folder, tmp_path, verify="full")).teardown()
+    assert f"{victim}, the copy of" in caplog.text
+    assert "has no readable note of its sha256; removed" in caplog.text
+    assert contents(folder) == contents(survey)
+    assert json.loads(victim.with_suffix(".json").read_text())["size"] == victim.stat().st_size
+
+
+def test_a_copy_that_can_be_neither_used_nor_removed_is_left_alone_and_streamed(tmp_path, survey, folder, caplog):
+    fill(as_if_remote(survey, folder, tmp_path)).teardown()
+    victim = cached(folder)[0]
+    victim.unlink()
+    victim.mkdir()  # as little to be removed as another user's file, even by root
+    data = fill(as_if_remote(survey, folder, tmp_path))
+    local = datamodule(survey, folder, tmp_path)
+    local.setup()
+    assert batches(data) == batches(local)
+    data.teardown()
+    assert caplog.text.count("and cannot be removed") == 1
+    assert data.cache.counts["misses"] > 0 < data.cache.counts["hits"]
+
+
+def test_a_copy_that_is_removed_once_it_was_opened_is_read_to_its_end(tmp_path, survey, folder):
+    data = fill(as_if_remote(survey, folder, tmp_path))
+    data.teardown()
+    opened = [data.index.files.source(number) for number in range(N_FILES)]
+    shutil.rmtree(folder)
+    assert [file.read() for file in opened] == [file.read_bytes() for file in sorted(survey.glob("*.parquet"))]
+    assert data.index.files.map(0) is None  # from here on it is streamed
+    assert data.index.files.source(0).size() == sizes(survey)[0]
+
+
+def test_a_copy_that_is_mapped_again_and_again_is_counted_once(tmp_path, survey, folder):
+    data = fill(as_if_remote(survey, folder, tmp_path))
+    data.teardown()
+    before = data.cache.counts["bytes_from_cache"]
+    for number in (0, 1, 0, 1, 0):
+        assert data.index.files.map(number)[:4] == b"PAR1"
+    assert data.cache.counts["bytes_from_cache"] - before == sum(sizes(survey)[:2])
+    assert data.cache.counts["hits"] >= 5
 
 
 def test_processes_share_the_work(survey, bucket, folder):

@@ -1,4 +1,8 @@
+import shutil
+
 import boto3
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -8,6 +12,7 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import TrainLoader
 from dark_halo_scope.stamps.plan import Share
 from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.reader import read_stamps
 from dark_halo_scope.stamps.stream import StreamOptions
 from tests.stamps.datasets import write_dataset
 
@@ -60,6 +65,36 @@ def test_a_folder_without_parquet(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(ContractError, match=r"holds no \.parquet file"):
         StampFiles.find(str(tmp_path))
+
+
+def test_a_local_file_that_changed_after_it_was_indexed_is_refused(tmp_path):
+    file = write_dataset(tmp_path / "survey", n_files=1) / "part-000.parquet"
+    index = StampIndex.build(str(file.parent))
+    rows = np.arange(3)
+    before = read_stamps(index, rows, 0.01)
+    kept = shutil.copy2(file, tmp_path / "kept.parquet")
+    table = pq.read_table(file)
+    turned = table["stamp_npz"].take([2, 1, 0, *range(3, len(table))])
+    file.unlink()
+    pq.write_table(table.set_column(1, table.schema.field(1), turned), file, row_group_size=8)
+    assert file.stat().st_size == index.files.sizes[0], "only content and time differ"
+    told = r"part-000\.parquet changed since it was indexed .* start again"
+    for read in (
+        lambda: read_stamps(index, rows, 0.01),
+        lambda: index.metadata(rows),
+        lambda: index.files.source(0),
+        lambda: index.files.map(0),
+    ):
+        with pytest.raises(ContractError, match=told):
+            read()
+    again = read_stamps(StampIndex.build(str(file.parent)), rows, 0.01)
+    np.testing.assert_array_equal(again, before[::-1])
+    shutil.copy2(kept, file)
+    np.testing.assert_array_equal(read_stamps(index, rows, 0.01), before)
+    file.unlink()
+    for read in (index.files.source, index.files.map):
+        with pytest.raises(ContractError, match=r"part-000\.parquet was removed since it was indexed"):
+            read(0)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 import logging
 import random
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -47,6 +49,27 @@ def test_reading_gives_up_after_the_last_attempt_and_says_why(tmp_path, bucket):
     with pytest.raises(RemoteReadError, match=r"part-00\d.parquet could not be read in 4 attempts.*HTTP status 500"):
         index.metadata(index.rows("val"))
     assert len(bucket.proxy.gets) == 4
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_stop_does_not_wait_for_further_tries(tmp_path, bucket, caplog):
+    index = StampIndex.build(bucket.root)
+    patient = RetryPolicy(attempts=50, first_delay_s=600.0, longest_delay_s=600.0)
+    index = replace(index, files=replace(index.files, retry=patient))
+    bucket.proxy.always = "500"
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            batches(index, tmp_path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "HTTP status 500" in caplog.text
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("status", ["403", "404"])

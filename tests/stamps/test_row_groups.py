@@ -73,7 +73,7 @@ def test_every_thread_is_told_of_a_damaged_row_group(tmp_path):
     start = min(offset for offset in (chunk.dictionary_page_offset, chunk.data_page_offset) if offset)
     data[start : start + 200] = bytes(200)
     file.write_bytes(data)
-    groups = RowGroups(index, 2, rows_at_a_time=4)
+    groups = RowGroups(StampIndex.build(str(tmp_path)), 2, rows_at_a_time=4)
     for i in np.arange(3):
         with pytest.raises(ContractError, match="row group 2 cannot be read"):
             groups.stamp_bytes(2, int(i))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -22,6 +23,7 @@ from dark_halo_scope.files import sha256
 log = logging.getLogger(__name__)
 
 VERIFICATIONS = ("size", "full")
+_T = TypeVar("_T")
 
 
 class CacheError(ValueError):
@@ -83,11 +85,19 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._once: set[tuple[str, str]] = set()
 
     def add(self, name: str, n: int = 1) -> None:
         """Add to one count."""
         with self._lock:
             self._counts[name] += n
+
+    def add_once(self, name: str, key: str, n: int) -> None:
+        """Add to one count for what ``key`` names, unless that was done before."""
+        with self._lock:
+            if (name, key) not in self._once:
+                self._once.add((name, key))
+                self._counts[name] += n
 
     def __getitem__(self, name: str) -> int:
         return self._counts[name]
@@ -99,7 +109,8 @@ class FileCache:
     Attributes:
         options: Where and how much.
         counts: Since the start of the process: ``hits`` and ``misses`` (files opened from the cache and not),
-            ``bytes_from_cache`` and ``bytes_from_remote`` (read by the stream), ``bytes_downloaded`` (into the cache).
+            ``bytes_from_cache`` and ``bytes_from_remote`` (read by the stream; of a store file that is mapped all its
+            bytes, once), ``bytes_downloaded`` (into the cache).
     """
 
     def __init__(self, options: CacheOptions) -> None:
@@ -107,6 +118,7 @@ class FileCache:
         self.counts = Tally()
         self.folder = Path(options.folder).expanduser()
         self._sound: set[str] = set()  # keys of files that this process has verified
+        self._given_up: set[str] = set()  # of those that it can neither use nor remove
 
     def path(self, file: RemoteFile) -> Path:
         """Where a file lies once it is cached."""
@@ -118,31 +130,57 @@ class FileCache:
 
     def find(self, file: RemoteFile) -> Path | None:
         """The local copy of a file, if there is a sound one; a damaged one is removed, with a warning."""
+        if file.key in self._given_up:
+            return None
         path = self.path(file)
-        if file.key in self._sound and path.exists():
-            return path
         try:
             fault = self._fault(file, path)
         except FileNotFoundError:
             return None
-        if fault:
-            log.warning("cache: %s, the copy of %s, %s; removed", path, file.uri, fault)
-            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(file, f"cannot be read ({error.strerror})")
             return None
-        self._sound.add(file.key)
-        return path
+        if not fault:
+            self._sound.add(file.key)
+            return path
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # such as another user's
+            self._give_up(file, f"{fault} and cannot be removed ({error.strerror})")
+        else:
+            log.warning("cache: %s, the copy of %s, %s; removed", path, file.uri, fault)
+        return None
+
+    def open(self, file: RemoteFile, open_file: Callable[[str], _T]) -> _T | None:
+        """What ``open_file`` makes of the local copy of a file, if there is a sound one that can be opened."""
+        path = self.find(file)
+        try:
+            return open_file(str(path)) if path else None
+        except FileNotFoundError:  # removed since it was found
+            return None
+        except OSError as error:
+            self._give_up(file, f"cannot be opened ({error})")
+            return None
+
+    def _give_up(self, file: RemoteFile, fault: str) -> None:
+        """Leave a copy alone from now on."""
+        self._given_up.add(file.key)
+        log.warning("cache: %s, the copy of %s, %s; it is not used", self.path(file), file.uri, fault)
 
     def _fault(self, file: RemoteFile, path: Path) -> str:
         """What is wrong with a cached file, or nothing."""
         size = path.stat().st_size
         if size != file.size:
             return f"has {size} bytes instead of {file.size}"
-        if self.options.verify == "full" and sha256(path) != self._sha256_noted(file):
-            return "does not have the sha256 that it was written with"
-        return ""
+        if self.options.verify == "size" or file.key in self._sound:
+            return ""
+        noted = self._sha256_noted(file)
+        if noted is None:
+            return "has no readable note of its sha256"
+        return "" if sha256(path) == noted else "does not have the sha256 that it was written with"
 
     def _sha256_noted(self, file: RemoteFile) -> str | None:
         try:
             return json.loads(self.note(file).read_text())["sha256"]
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # gone, no JSON, or not as we write it
             return None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dark_halo_scope.files import write_at, write_json
 from dark_halo_scope.stamps.cache import FileCache, RemoteFile
-from dark_halo_scope.stamps.remote import RemoteReadError, RetryingFile, RetryPolicy
+from dark_halo_scope.stamps.remote import RemoteReadError, RetryingFile, RetryPolicy, sleep_until
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,6 @@ class Outcome(Enum):
     NO_ROOM = auto()
 
 
-class StoppedError(Exception):
-    """A download was stopped; nothing is left of it."""
-
-
 class Downloader:
     """Downloads files into ``cache``; safe to call from threads.
 
@@ -51,7 +47,7 @@ class Downloader:
     def __init__(self, cache: FileCache, retry: RetryPolicy, stop: threading.Event) -> None:
         self._cache = cache
         self._retry = retry
-        self._stop = stop
+        self._pause = sleep_until(stop)
         self._etag_may_be_md5 = True
 
     def download(self, file: RemoteFile) -> Outcome:
@@ -59,7 +55,7 @@ class Downloader:
 
         Raises:
             RemoteReadError: When it cannot be read, or comes differently each time.
-            StoppedError: When it was stopped.
+            StoppedError: When it was stopped; nothing is left of it.
             OSError, WriteError: When the disk does not take it.
         """
         if self._cache.find(file):
@@ -130,10 +126,6 @@ class Downloader:
             md5.update(chunk)
             write_at(descriptor, chunk, position)
         return _Digest(sha256.hexdigest(), md5.hexdigest(), source.etag)
-
-    def _pause(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise StoppedError
 
     def _count(self, n_bytes: int) -> None:
         self._cache.counts.add("bytes_downloaded", n_bytes)

@@ -2,8 +2,10 @@
 
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
@@ -13,6 +15,8 @@ from pyarrow import fs
 from dark_halo_scope.stamps.cache import FileCache, RemoteFile
 from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.remote import DEFAULT_RETRY, RetryingFile, RetryPolicy, with_timeouts
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -97,21 +101,28 @@ class StampFiles:
 
         A local one is mapped into memory; a remote one is read from its copy in the cache, if there is one, or with
         retries from where it lies.
+
+        Raises:
+            ContractError: When a local one was changed or removed since it was listed.
         """
         if self.is_local:
-            return pa.memory_map(self.paths[number])
+            return self._opened(number, pa.memory_map)
         return pa.PythonFile(self._counted(number), mode="r")
 
     def map(self, number: int) -> mmap.mmap | None:
-        """File ``number`` mapped into memory, itself or its copy in the cache; None if it is on no disk here."""
-        path = Path(self.paths[number]) if self.is_local else None
-        if self.cache and (path := self.cache.find(self.remote(number))):
-            self.cache.counts.add("hits")
-            self.cache.counts.add("bytes_from_cache", self.sizes[number])
-        if path is None:
+        """File ``number`` mapped into memory, itself or its copy in the cache; None if it is on no disk here.
+
+        Raises:
+            ContractError: When a local one was changed or removed since it was listed.
+        """
+        if self.is_local:
+            return self._opened(number, _map)
+        if not self.cache or not (copy := self.cache.open(remote := self.remote(number), _map)):
             return None
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.cache.counts.add("hits")
+        # What is read of a map, and when, is the system's affair; and it is mapped anew whenever it is needed again.
+        self.cache.counts.add_once("bytes_from_cache", remote.key, remote.size)
+        return copy
 
     def remote(self, number: int) -> RemoteFile:
         """File ``number`` as the cache knows it."""
@@ -125,7 +136,7 @@ class StampFiles:
 
     def _counted(self, number: int) -> RetryingFile:
         file, cache = self.remote(number), self.cache
-        copy = cache.find(file) if cache else None
+        copy = cache.open(file, pa.memory_map) if cache else None
 
         def count(n_bytes: int) -> None:
             if cache:
@@ -133,14 +144,29 @@ class StampFiles:
 
         if cache:
             cache.counts.add("hits" if copy else "misses")
-        open_file = (lambda: pa.memory_map(str(copy))) if copy else file.open
+        open_file = (lambda: copy) if copy else file.open
         return RetryingFile(self.names[number], file.size, open_file, self.retry, count)
+
+    def _opened(self, number: int, open_file: Callable[[str], _T]) -> _T:
+        """A local file, which must be the one listed: in another, the row numbers may name other stamps."""
+        path = self.paths[number]
+        try:
+            file, found = open_file(path), os.stat(path)  # in this order no change slips in between
+        except FileNotFoundError as error:
+            raise ContractError(f"{path} was removed since it was indexed; copy it back, then resume") from error
+        listed, now = (self.sizes[number], self.mtimes_ns[number]), (found.st_size, found.st_mtime_ns)
+        if now != listed:
+            raise ContractError(
+                f"{path} changed since it was indexed (size and time of change, in ns: {listed} then, {now} now); "
+                "start again, from an index of the files as they are, or copy the old one back before"
+            )
+        return file
 
     def parquet(self, number: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """Open file ``number`` as parquet; known ``metadata`` spare a reading of the footer.
 
         Raises:
-            ContractError: When it is no parquet file, or not a whole one.
+            ContractError: When it is no parquet file, or not a whole one, or not the one that was listed.
         """
         try:
             # Fewer, larger requests pay on a network; on a memory map they would only copy.
@@ -150,6 +176,11 @@ class StampFiles:
                 f"{self.names[number]} ({self.sizes[number]} bytes) is no readable parquet file: {error}; it was cut "
                 "short or overwritten: copy it again from its source"
             ) from error
+
+
+def _map(path: str) -> mmap.mmap:
+    with Path(path).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _open_root(root: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:

@@ -11,9 +11,9 @@ import numpy as np
 from dark_halo_scope.files import WriteError
 from dark_halo_scope.stamps import plan
 from dark_halo_scope.stamps.cache import CacheError, FileCache, RemoteFile
-from dark_halo_scope.stamps.download import Downloader, Outcome, StoppedError, sweep
+from dark_halo_scope.stamps.download import Downloader, Outcome, sweep
 from dark_halo_scope.stamps.index import StampIndex
-from dark_halo_scope.stamps.remote import RemoteReadError, RetryPolicy
+from dark_halo_scope.stamps.remote import RemoteReadError, RetryPolicy, StoppedError
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """Batches of rows read ahead of need by a pool of threads, whatever is then done with them."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from dark_halo_scope.stamps.decoder import QUARANTINED, Fault
 from dark_halo_scope.stamps.reader import RowReader
+from dark_halo_scope.stamps.remote import stop_this_thread_by
 
 _PIECE = 16  # fewest stamps (2 ms) worth handing to another thread
 
@@ -36,8 +38,12 @@ class ReadBatch:
 def read_ahead(
     reader: RowReader, batches: Iterable[Rows], *, num_threads: int, prefetch_batches: int, pin_memory: bool
 ) -> Generator[ReadBatch, None, None]:
-    """Read ``batches`` (the rows of each) in their order; the threads end with the generator."""
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="stamps")
+    """Read ``batches`` (the rows of each) in their order; the threads end with the generator.
+
+    They end soon though the network be down: what waits to be read again is given up.
+    """
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(num_threads, "stamps", initializer=stop_this_thread_by, initargs=(stop,))
     flights: deque[_Flight] = deque()
     try:
         for rows in batches:
@@ -47,6 +53,7 @@ def read_ahead(
         while flights:
             yield flights.popleft().land()
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 

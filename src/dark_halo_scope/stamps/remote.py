@@ -4,8 +4,10 @@ import io
 import logging
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +17,8 @@ from pyarrow import fs
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+Sleep = Callable[[float], object]  # told the seconds
+
 _JITTER = random.Random()  # of its own: a run's generators must not depend on the network
 _CONNECT_TIMEOUT_S = 10.0
 _SILENCE_TIMEOUT_S = 20.0  # without a byte; pyarrow's own default waits for ever
@@ -30,10 +34,30 @@ _REFUSALS = (
     "UNRECOGNIZED_CLIENT",
 )
 _STATUSES_WORTH_WAITING = (408, 429)
+_SLEEP: ContextVar[Sleep] = ContextVar("sleep", default=time.sleep)  # of each thread
 
 
 class RemoteReadError(ValueError):
     """A remote file that cannot be read, now or at all."""
+
+
+class StoppedError(Exception):
+    """Reading was stopped, by whoever has no more use for it."""
+
+
+def sleep_until(stop: threading.Event) -> Sleep:
+    """A sleep that ends with a `StoppedError` once ``stop`` is set."""
+
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise StoppedError
+
+    return sleep
+
+
+def stop_this_thread_by(stop: threading.Event) -> None:
+    """Once ``stop`` is set, let this thread, and whoever reads the files that it opened, wait for no further try."""
+    _SLEEP.set(sleep_until(stop))
 
 
 @dataclass(frozen=True)
@@ -50,16 +74,17 @@ class RetryPolicy:
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
 
-    def run(self, what: str, read: Callable[[], _T], sleep: Callable[[float], object] = time.sleep) -> _T:
+    def run(self, what: str, read: Callable[[], _T], sleep: Sleep | None = None) -> _T:
         """What ``read`` returns, after as many tries as it takes.
 
         Args:
             what: Name of the file, for messages.
             read: Reads it, or raises ``OSError``.
-            sleep: Waits the seconds given.
+            sleep: Waits between tries; None for the way of this thread.
 
         Raises:
             RemoteReadError: After the last try, or at once where another would not help.
+            StoppedError: See `stop_this_thread_by`.
         """
         for attempt in range(1, self.attempts + 1):
             try:
@@ -76,7 +101,7 @@ class RetryPolicy:
                     ) from error
                 delay = _JITTER.uniform(0, min(self.longest_delay_s, self.first_delay_s * 2 ** (attempt - 1)))
                 log.warning("%s: attempt %d failed (%s); again in %.1f s", what, attempt, error, delay)
-                sleep(delay)
+                (sleep or _SLEEP.get())(delay)
         raise ValueError(f"a retry policy of {self.attempts} attempts reads nothing; use at least 1")
 
 
@@ -118,7 +143,7 @@ class RetryingFile:
         open_file: Opens it anew.
         retry: How often to try.
         on_read: Told the bytes of each read.
-        sleep: Waits the seconds given between attempts.
+        sleep: Waits between attempts; None for the way of the thread that makes the object.
 
     Attributes:
         etag: What S3 calls this version of the content, without quotes; empty before the first read and elsewhere.
@@ -131,14 +156,14 @@ class RetryingFile:
         open_file: Callable[[], pa.NativeFile],
         retry: RetryPolicy,
         on_read: Callable[[int], None],
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Sleep | None = None,
     ) -> None:
         self._name = name
         self._size = size
         self._open_file = open_file
         self._retry = retry
         self._on_read = on_read
-        self._sleep = sleep
+        self._sleep = sleep or _SLEEP.get()  # pyarrow may read in threads of its own
         self._file: pa.NativeFile | None = None
         self._position = 0
         self.etag = ""
@@ -149,6 +174,7 @@ class RetryingFile:
 
         Raises:
             RemoteReadError: When they cannot be read, or when the file is not what was listed.
+            StoppedError: See `stop_this_thread_by`.
         """
         left = self._size - self._position
         wanted = max(0, left if n_bytes < 0 else min(n_bytes, left))

@@ -1,12 +1,15 @@
 import json
+import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from dark_halo_scope.stamps.contract import ContractError
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.quarantine import Quarantine, QuarantineLimitError
 from dark_halo_scope.stamps.store.options import StoreError, StoreOptions
-from dark_halo_scope.stamps.store.prepare import prepare
+from dark_halo_scope.stamps.store.prepare import prepare, shards_at_a_time
 from tests.stamps.datasets import SCHEMA, Row, spoil, stamp_image, write_dataset
 
 HALO = [sys.executable, "-c", "from dark_halo_scope.cli import main; main()"]
@@ -188,12 +191,68 @@ def test_a_raw_column_with_a_name_of_the_store_is_refused(tmp_path):
         make(raw, tmp_path / "store")
 
 
-def test_it_does_not_begin_without_the_room(raw, tmp_path, monkeypatch):
-    free = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
-    with pytest.raises(StoreError, match=r"needs 0.00294 GB and the disk of .* has 0.001 GB free"):
-        make(raw, tmp_path / "store")
-    assert not list(tmp_path.glob("store"))
+def room_asked_for(raw: Path, out: Path, **changes) -> float:
+    """Bytes that a disk without any room is told to need."""
+    full = shutil.disk_usage(raw)._replace(free=-1_000_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: full)
+        with pytest.raises(StoreError, match=r"the disk of .* has -0.001 GB free") as caught:
+            make(raw, out, **changes)
+    assert not out.exists()
+    return 1e9 * float(re.search(r"needs (\S+) GB", str(caught.value))[1])
+
+
+def room_of(folder: Path) -> dict[Path, int]:
+    """Bytes that each file below takes up: without holes, and without what the system keeps ready for it to grow."""
+    stats = {file: file.stat() for file in folder.rglob("*") if file.is_file()}
+    return {file: min(stat.st_size, 512 * stat.st_blocks) for file, stat in stats.items()}
+
+
+@contextmanager
+def most_room(folder: Path) -> Iterator[list[int]]:
+    """Gives a list, which ends with the most bytes that the files below took up at any time."""
+    stop, seen = threading.Event(), [0]
+
+    def look() -> None:
+        while not stop.wait(0.0002):
+            with suppress(FileNotFoundError):  # put in its place meanwhile
+                found = room_of(folder)
+                if room_of(folder) == found:  # else the sum may be of one file before and of another after a change
+                    seen.append(sum(found.values()))
+        seen.append(max(seen))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    yield seen
+    stop.set()
+    looking.join()
+
+
+@pytest.mark.parametrize("cores", [1, 5])
+def test_it_never_takes_more_room_than_it_asked_for(tmp_path, monkeypatch, cores):
+    raw = write_dataset(tmp_path / "raw", n_train=160, n_val=32, n_test=32)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    out = tmp_path / "out" / "store"
+    asked = room_asked_for(raw, out, shard_stamps=32, row_group_stamps=32)
+    assert asked == pytest.approx((224 + 32 * cores) * 25_576, rel=0.01)
+    with most_room(out.parent) as seen:
+        make(raw, out, shard_stamps=32, row_group_stamps=32)
+    assert 224 * 24_576 < seen[-1] < asked
+
+
+def test_no_more_shards_are_put_together_at_a_time_than_fit_into_memory():
+    cores = len(os.sched_getaffinity(0))
+    for stamps, memory_gb, expected in ((16_384, 1, 1), (16_384, 1000, cores), (1_000_000, 1, 1)):
+        assert shards_at_a_time(options(shard_stamps=stamps), int(memory_gb * 1e9)) == expected
+    assert shards_at_a_time(options(shard_stamps=1000), int(4 * 25.6e6)) == 1
+
+
+def test_what_is_unfinished_counts_by_the_room_that_it_takes(raw, tmp_path):
+    before = room_asked_for(raw, tmp_path / "store")
+    (work,) = tmp_path.glob(".store.*.partial/_work")
+    with (work / "chunk-00000.pixels").open("wb") as sparse:
+        sparse.truncate(1_000_000)
+    assert room_asked_for(raw, tmp_path / "store") == before
 
 
 @contextmanager

@@ -24,7 +24,8 @@ class StoreOptions:
         max_float16_error: Largest rms error of a band that float16 may make, over the sky noise of the band; at 0.05
             the noise grows by 0.1 %. A stamp above it is quarantined, reason ``float16_error``.
         seed: Seed of the shuffle.
-        shard_stamps: Most stamps of a file; each thread keeps a whole one in memory while it is shuffled.
+        shard_stamps: Most stamps of a file; whole ones are kept in memory while they are shuffled, one a core if they
+            fit into a quarter of the machine's memory.
         row_group_stamps: Stamps of a row group.
         max_nonfinite_fraction: As in `StampDataModule`; so are the following.
         quarantine_limit: Largest fraction of unusable stamps in a split.

@@ -9,12 +9,13 @@ import errno
 import glob
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from dark_halo_scope.files import WriteError, sha256, write_atomically, write_json
-from dark_halo_scope.jobs import Advance, on_all_cores, only_process, stamps_bar
+from dark_halo_scope.jobs import Advance, in_turn, on_all_cores, only_process, stamps_bar
 from dark_halo_scope.stamps.contract import CLASSES, SPLITS
 from dark_halo_scope.stamps.decoder import QUARANTINED
 from dark_halo_scope.stamps.index import StampIndex
@@ -29,6 +30,8 @@ from dark_halo_scope.stamps.store.shuffle import plan_shuffle
 QUARANTINE_FILE = "quarantine.jsonl"
 _DISK_TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _METADATA_BYTES = 1_000  # of a stamp, generously: seen 250 with 40 columns
+_SHARE_OF_MEMORY = 0.25  # for shards that are put together; what is written and read meanwhile is in the page cache
+_BLOCK_BYTES = 512  # of which `os.stat_result.st_blocks` is a number
 
 log = logging.getLogger(__name__)
 
@@ -115,21 +118,33 @@ def _build(index: StampIndex, options: StoreOptions, folder: Path, work: Path, p
     """Everything but the last rename; what is there already is kept."""
     plan = plan_shuffle(index, seed=options.seed, shard_stamps=options.shard_stamps)
     schema = layout.metadata_schema(index, options.precision)
-    _check_room(plan.n_stamps, options, folder)
+    at_a_time = shards_at_a_time(options, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    _check_room(plan.n_stamps, options, folder, at_a_time)
     scatter = Scatter(index, plan, options, schema, work)
     records, summary = _scatter_all(scatter, progress)
     gather = Gather.over(scatter, folder)
-    _gather_all(gather, progress)
+    _gather_all(gather, at_a_time, progress)
     lines = "".join(json.dumps(record) + "\n" for record in records)
     write_atomically(folder / QUARANTINE_FILE, lines.encode())
     write_json(folder / MANIFEST, _manifest(index, gather, summary).to_dict())
 
 
-def _check_room(n_stamps: int, options: StoreOptions, folder: Path) -> None:
-    """Refuse to begin without room for the store and, the first shard being written, that much more."""
-    width = precision.stored_bytes(options.precision) + _METADATA_BYTES
-    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    needed = (n_stamps + min(n_stamps, options.shard_stamps)) * width - written
+def shards_at_a_time(options: StoreOptions, memory_bytes: int) -> int:
+    """Shards to put together side by side: one a core, but no more than fit into a share of the machine's memory."""
+    fit = int(_SHARE_OF_MEMORY * memory_bytes / (options.shard_stamps * _stamp_bytes(options)))
+    return max(1, min(fit, len(os.sched_getaffinity(0))))
+
+
+def _stamp_bytes(options: StoreOptions) -> int:
+    return precision.stored_bytes(options.precision) + _METADATA_BYTES
+
+
+def _check_room(n_stamps: int, options: StoreOptions, folder: Path, at_a_time: int) -> None:
+    """Refuse to begin without room for the store and for the shards that are written before a chunk's room is free."""
+    side_by_side = min(n_stamps, at_a_time * options.shard_stamps)
+    # The blocks of what is unfinished are free again once it is begun anew; its length, with holes, would be too much.
+    taken = sum(file.stat().st_blocks * _BLOCK_BYTES for file in folder.rglob("*") if file.is_file())
+    needed = (n_stamps + side_by_side) * _stamp_bytes(options) - taken
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StoreError(
@@ -167,21 +182,15 @@ def _scatter_all(scatter: Scatter, progress: bool) -> tuple[list[Record], dict[s
     return in_order, quarantine.summary(in_order)
 
 
-def _gather_all(gather: Gather, progress: bool) -> None:
+def _gather_all(gather: Gather, at_a_time: int, progress: bool) -> None:
     """Write every shard, the last first, and give back the room of the chunks from the end."""
-    n_shards = len(gather.plan.shard_names)
-    done = {shard for shard in range(n_shards) if gather.is_done(shard)}
-    left = n_shards  # this shard and those after it are done, and their room is given back
-    with stamps_bar("writing", int(gather.runs[:, -1].sum()), show=progress) as advance:
-        for shard in done:
+    shards = range(len(gather.plan.shard_names))
+    left = [shard for shard in reversed(shards) if not gather.is_done(shard)]
+    with stamps_bar("writing", sum(map(gather.n_stamps, shards)), show=progress) as advance:
+        advance(sum(gather.n_stamps(shard) for shard in set(shards) - set(left)))
+        for shard in in_turn(gather.run, left, at_a_time):
+            gather.free_from(shard)  # all after it are done
             advance(gather.n_stamps(shard))
-        for shard in on_all_cores(gather.run, sorted(set(range(n_shards)) - done, reverse=True)):
-            advance(gather.n_stamps(shard))
-            done.add(shard)
-            if left - 1 in done:
-                while left - 1 in done:
-                    left -= 1
-                gather.free_from(left)
 
 
 def _manifest(index: StampIndex, gather: Gather, summary: dict[str, Any]) -> StoreManifest:
