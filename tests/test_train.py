@@ -224,6 +224,7 @@ def test_two_processes_train(folder: Path):
     assert json.loads((run / "quarantine" / "summary.json").read_text())["quarantined"] == {}
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_ranks_of_one_named_run(folder: Path):
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     hardware = ["hardware=multi_node", "hardware.accelerator=cpu", "hardware.precision=32-true"]

@@ -26,6 +26,7 @@ def session(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_the_same_command_completes_what_kills_left(tmp_path: Path):
     data, sweep = tmp_path / "data", command(tmp_path, *SWEPT)
 

@@ -126,6 +126,7 @@ def test_killed_in_two_processes_and_resumed_in_one_equals_one_uninterrupted(tmp
     assert ids == [f"s{row:06d}" for row in range(96) if row not in (CORRUPT, UNUSABLE)]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_and_what_is_finished_is_kept(tmp_path, data, checkpoints):
     asked = job(data, *checkpoints, batch_size=4, part_stamps=2, tta="d4")
     out = tmp_path / "scores.parquet"
