@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 _MOST = 0.5  # of this machine's memory; the rest is for the model, pinned batches and the page cache
 
 
+def machine_memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def warn_of_open_row_groups(index: StampIndex, lanes: int, memory_bytes: int | None = None) -> None:
     """Say so when ``lanes`` open row groups of a raw dataset may not fit into this machine's memory.
 
@@ -27,7 +32,7 @@ def warn_of_open_row_groups(index: StampIndex, lanes: int, memory_bytes: int | N
     """
     if index.store is not None or _is_read_in_pieces(index):
         return
-    memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_bytes or machine_memory_bytes()
     n_groups = len(index.group_starts) - 1
     group_bytes = sum(index.files.sizes) / n_groups
     needed = min(lanes, n_groups) * group_bytes

@@ -19,6 +19,7 @@ from dark_halo_scope.jobs import Advance, in_turn, on_all_cores, only_process, s
 from dark_halo_scope.stamps.contract import CLASSES, SPLITS
 from dark_halo_scope.stamps.decoder import QUARANTINED
 from dark_halo_scope.stamps.index import StampIndex
+from dark_halo_scope.stamps.memory import machine_memory_bytes
 from dark_halo_scope.stamps.quarantine import Quarantine, QuarantinePass, Record
 from dark_halo_scope.stamps.store import layout, precision
 from dark_halo_scope.stamps.store.gather import Gather
@@ -118,7 +119,7 @@ def _build(index: StampIndex, options: StoreOptions, folder: Path, work: Path, p
     """Everything but the last rename; what is there already is kept."""
     plan = plan_shuffle(index, seed=options.seed, shard_stamps=options.shard_stamps)
     schema = layout.metadata_schema(index, options.precision)
-    at_a_time = shards_at_a_time(options, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    at_a_time = shards_at_a_time(options, machine_memory_bytes())
     _check_room(plan.n_stamps, options, folder, at_a_time)
     scatter = Scatter(index, plan, options, schema, work)
     records, summary = _scatter_all(scatter, progress)
