@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from dark_halo_scope.stamps import plan
-from dark_halo_scope.stamps.plan import EpochOrder, EvalBatches, FullShuffle, PlanError, Share, TrainBatches
+from dark_halo_scope.stamps.plan import EvalBatches, PlanError, Share, TrainBatches
 from dark_halo_scope.stamps.quarantine import Quarantine
 from dark_halo_scope.stamps.reader import OpenReader, RowReader, stamp_reader
 from dark_halo_scope.stamps.row_index import RowIndex
@@ -117,6 +117,7 @@ class TrainLoader:
         self._open_reader = open_reader
         self._rows = index.split_rows(split)
         self._length = plan.train_steps(len(self._rows), share)
+        self._is_shuffled_fully = plan.is_shuffled_fully(self._rows, options.lanes)
         self._epoch = 0
         self._next_batch = 0
         self._loaded: dict[str, Any] | None = None
@@ -163,14 +164,16 @@ class TrainLoader:
             self._next_batch = 0
         self._check_position()
         self._loaded = None
-        order = self._order()
+        order = plan.epoch_order(
+            self._rows, seed=self._seed, epoch=self._epoch if self._reshuffle else 0, lanes=self._options.lanes
+        )
         batches = TrainBatches(len(self._rows), order, self._share)
         stream = stream_batches(
             self._index,
             self._split,
             batches,
             self._next_batch,
-            self._reader(whole=isinstance(order, FullShuffle)),
+            self._reader(whole=self._is_shuffled_fully),
             self._quarantine,
             self._options,
         )
@@ -179,10 +182,6 @@ class TrainLoader:
                 self._next_batch += 1
                 yield batch
 
-    def _order(self) -> EpochOrder:
-        epoch = self._epoch if self._reshuffle else 0
-        return plan.epoch_order(self._rows, seed=self._seed, epoch=epoch, lanes=self._options.lanes)
-
     def _decides_rows(self) -> dict[str, Any]:
         """The values of `_DECIDES_ROWS`."""
         return {
@@ -190,7 +189,7 @@ class TrainLoader:
             "n_rows": len(self._rows),
             "seed": self._seed,
             "reshuffle": self._reshuffle,
-            "lanes": 0 if isinstance(self._order(), FullShuffle) else self._options.lanes,
+            "lanes": 0 if self._is_shuffled_fully else self._options.lanes,
         }
 
     def _check_position(self) -> None:

@@ -231,12 +231,14 @@ class EvalBatches:
         return (self._first + number) * len(self._split) // self._n_runs
 
 
-def epoch_order(split: SplitRows, *, seed: int, epoch: int, lanes: int) -> EpochOrder:
-    """The rows of a split in the order of one epoch: a full shuffle where the split is small, else by lanes.
+def is_shuffled_fully(split: SplitRows, lanes: int) -> bool:
+    """Whether an epoch is a full shuffle: of a small split, and where lanes would keep every row group open anyway."""
+    return len(split) <= FULL_SHUFFLE_ROWS or len(split.groups) <= lanes
 
-    With no more row groups than lanes, every one would be open anyway, and several times where lanes share it.
-    """
-    if len(split) <= FULL_SHUFFLE_ROWS or len(split.groups) <= lanes:
+
+def epoch_order(split: SplitRows, *, seed: int, epoch: int, lanes: int) -> EpochOrder:
+    """The rows of a split in the order of one epoch: a full shuffle (`is_shuffled_fully`), else by lanes."""
+    if is_shuffled_fully(split, lanes):
         return FullShuffle(split, seed=seed, epoch=epoch)
     return Lanes(split, seed=seed, epoch=epoch, lanes=lanes)
 
