@@ -53,7 +53,7 @@ def read(source: pa.NativeFile, rows: int = 7, read_bytes: int = 5_000) -> list[
     for group in range(footer.num_row_groups):
         for piece in values_in_order(source, footer, group, "stamp_npz", rows=rows, read_bytes=read_bytes):
             assert piece
-            values += [bytes(piece[k]) for k in range(len(piece))]
+            values += [b"".join(piece[k]) for k in range(len(piece))]
     return values
 
 
@@ -112,7 +112,7 @@ def test_no_more_is_read_than_is_asked_for(tmp_path, compression, use_dictionary
     file = CountedFile(tmp_path / "a.parquet")
     pieces = values_in_order(pa.PythonFile(file, "r"), footer, 0, "stamp_npz", rows=5, read_bytes=50_000)
     piece = next(pieces)
-    assert [bytes(piece[k]) for k in range(len(piece))] == values[:5]
+    assert [b"".join(piece[k]) for k in range(len(piece))] == values[:5]
     assert file.n_read < 400_000
 
 
@@ -122,7 +122,7 @@ def test_a_memory_map_is_not_copied(tmp_path):
     (run,) = values_in_order(
         source, pq.ParquetFile(source).metadata, 0, "stamp_npz", rows=100, read_bytes=1 << 20
     )  # a page of 4 MB, of which four values lie in two pieces
-    assert sum(isinstance(run[k], memoryview) for k in range(100)) >= 95
+    assert all(isinstance(part, memoryview) for k in range(100) for part in run[k] if part)
     assert pa.total_allocated_bytes() == before
 
 

@@ -37,7 +37,13 @@ def test_any_row_may_be_asked_for_at_any_time(index, places, capacity, rows_at_a
     groups = RowGroups(index, capacity, rows_at_a_time)
     for group, i in places:
         row = int(index.group_starts[group]) + i
-        assert bytes(groups.stamp_bytes(group, i)) == make_row(row, "train", row % 2 == 1, 0)["stamp_npz"]
+        assert b"".join(groups.stamp_bytes(group, i)) == make_row(row, "train", row % 2 == 1, 0)["stamp_npz"]
+
+
+def test_a_row_that_does_not_exist_is_not_looked_for_for_ever(index):
+    for rows_at_a_time in (None, 5):
+        with pytest.raises(IndexError, match="beyond the 24"):
+            RowGroups(index, 2, rows_at_a_time).stamp_bytes(0, 24)
 
 
 def test_lanes_that_share_a_row_group_read_it_once_each(index):

@@ -49,7 +49,7 @@ def compare_decoders(index: StampIndex, rows: NDArray[np.int64]) -> Decoding:
     groups = index.group_of(rows)
     open_groups = RowGroups(index, capacity=2)
     places = zip(groups.tolist(), (rows - index.group_starts[groups]).tolist(), strict=True)
-    packed = [bytes(open_groups.stamp_bytes(group, i)) for group, i in places]
+    packed = [b"".join(open_groups.stamp_bytes(group, i)) for group, i in places]
     ours, theirs = (np.zeros((len(rows), *STAMP_SHAPE), np.float32) for _ in range(2))
 
     def decode() -> None:

@@ -95,45 +95,55 @@ def encode_stamp(image: NDArray[np.float32]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_stamp(buffer: bytes | memoryview, out: NDArray[np.float32]) -> None:
+def decode_stamp(buffer: bytes | memoryview, out: NDArray[np.float32], rest: bytes | memoryview = b"") -> None:
     """Unpack ``stamp_npz`` bytes into ``out``, bit for bit as ``np.load`` would read them.
 
     Args:
         buffer: The bytes.
         out: A (3, 64, 64) float32 array, contiguous.
+        rest: The bytes that come after ``buffer``, where they lie in two places.
 
     Raises:
         StampError: Whatever is wrong with the bytes. ``out`` is then partly written and must not be used.
     """
-    view = memoryview(buffer)
     pixels = out.data.cast("B")
-    if _decode_usual(view, pixels):
+    if _decode_usual(buffer, rest, pixels):
         return
+    view = memoryview(b"".join((buffer, rest)) if rest else buffer)
     end = 0
     for name, member in zip(_MEMBER_OF_BAND, _members_of_bands(view), strict=True):
         start, end = end, end + _BAND_BYTES
         pixels[start:end] = _parse_npy(_inflate(view, name, member), name.decode()).astype("<f4").tobytes()
 
 
-def _decode_usual(view: memoryview, pixels: memoryview) -> bool:
+def _decode_usual(first: bytes | memoryview, second: bytes | memoryview, pixels: memoryview) -> bool:
     """Unpack a stamp that is laid out as ``np.savez_compressed`` does it to the byte.
 
+    Where it lies in two places, only the band that lies in both is put together.
     False when anything is different or damaged: the long way says what.
     """
-    directory = len(view) - _USUAL.size
-    if directory < 0:
+    split = len(first)
+    directory = split + len(second) - _USUAL.size
+    if directory < 0 or (second and directory < split):
         return False
-    fields = _USUAL.unpack_from(view, directory)
+    fields = _USUAL.unpack_from(second or first, directory - split if second else directory)
     if _USUAL_CONSTANTS(fields) != _USUAL_VALUES or fields[26] != directory:
         return False
     ends = (fields[14], fields[22], directory)  # a member ends where the next begins
     for k, (local, end) in enumerate(zip(_USUAL_LOCALS, ends, strict=True)):
         crc, packed_size, offset = fields[8 * k + 2], fields[8 * k + 3], fields[8 * k + 6]
-        start = offset + _USUAL_LOCAL.size
-        if start + packed_size != end or end > directory or _USUAL_LOCAL.unpack_from(view, offset) != local:
+        if offset + _USUAL_LOCAL.size + packed_size != end or end > directory:
+            return False
+        if end <= split:
+            member = memoryview(first)[offset:end]
+        elif offset >= split:
+            member = memoryview(second)[offset - split : end - split]
+        else:
+            member = memoryview(b"".join((first[offset:], second[: end - split])))
+        if _USUAL_LOCAL.unpack_from(member) != local:
             return False
         try:
-            raw = deflate.deflate_decompress(view[start:end], _USUAL_SIZE)
+            raw = deflate.deflate_decompress(member[_USUAL_LOCAL.size :], _USUAL_SIZE)
         except deflate.DeflateError:
             return False
         if len(raw) != _USUAL_SIZE or deflate.crc32(raw, 0) != crc or not raw.startswith(_USUAL_HEADER):

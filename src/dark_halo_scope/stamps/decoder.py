@@ -98,6 +98,7 @@ class StampDecoder(RowByRow):
         numbers = groups.tolist()
 
         def decode(k: int, image: NDArray[np.float32]) -> None:
-            decode_stamp(self._groups.stamp_bytes(numbers[k], in_group[k]), image)
+            first, rest = self._groups.stamp_bytes(numbers[k], in_group[k])
+            decode_stamp(first, image, rest)
 
         return decode

@@ -12,14 +12,13 @@ import pyarrow.types as pat
 
 from dark_halo_scope.stamps.contract import STAMP_COLUMN, ContractError
 from dark_halo_scope.stamps.index import StampIndex
-from dark_halo_scope.stamps.page_bytes import Piece
-from dark_halo_scope.stamps.pages import Run, runs_through, values_in_order
+from dark_halo_scope.stamps.pages import Run, Value, runs_through, values_in_order
 
 _KNOWN_FOOTERS = 1024
 _LOCAL_READ_BYTES = 1 << 20  # asked of the disk at a time
 _REMOTE_READ_BYTES = 4 << 20  # 90 stamps a request: of 50 ms, at 8 threads, this is 14,000 stamps/s
 
-Values = Run | Sequence[Piece | None]  # None for null
+Values = Run | Sequence[Value | None]  # None for null
 
 
 class GroupValues:
@@ -87,7 +86,7 @@ class GroupValues:
             if files.is_local:
                 yield from runs
             else:  # a view would keep all that was read with it in memory
-                yield from ([bytes(run[k]) for k in range(len(run))] for run in runs)
+                yield from ([(b"".join(run[k]), b"") for k in range(len(run))] for run in runs)
 
     def _by_pyarrow(self, number: int, group: int, n_rows: int, first: int) -> Generator[Values, None, None]:
         """Those from ``first`` on, whatever the pages are like."""
@@ -113,11 +112,11 @@ class GroupValues:
         return footer
 
 
-def _views(column: pa.Array) -> list[Piece | None]:
+def _views(column: pa.Array) -> list[Value | None]:
     """A part of a binary column as views into its buffer, so that a value costs no Python bytes."""
     _, offsets, data = column.buffers()
     width = np.int64 if pat.is_large_binary(column.type) else np.int32
     edges = np.frombuffer(offsets, width, len(column) + 1, column.offset * np.dtype(width).itemsize).tolist()
     view = memoryview(data if data is not None else b"")
     is_null = column.is_null().to_pylist() if column.null_count else [False] * len(column)
-    return [None if null else view[i:j] for (i, j), null in zip(pairwise(edges), is_null, strict=True)]
+    return [None if null else (view[i:j], b"") for (i, j), null in zip(pairwise(edges), is_null, strict=True)]

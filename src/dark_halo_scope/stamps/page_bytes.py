@@ -4,11 +4,12 @@ Formats: Thrift's compact protocol, and format_description.txt of google/snappy.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 Piece = bytes | memoryview
+Span = tuple[Piece, int, int]  # bytes start ... stop - 1 of a buffer
 
 _INTEGERS, _TRUTHS, _BINARY, _STRUCT = (4, 5, 6), (1, 2), 8, 12  # kinds of fields
 _DEEPEST = 2  # statistics in the header of a data page in the header of a page
@@ -32,23 +33,38 @@ class PageBytes:
     def __init__(self, source: pa.NativeFile, start: int, end: int, read_bytes: int) -> None:
         self._stream = source.get_stream(start, end - start)
         self._left = end - start
-        self._ahead = memoryview(b"")
-        self.read_bytes = read_bytes
+        self._read: Piece = b""
+        self._at = 0  # what was read up to here is taken
+        self._read_bytes = read_bytes
 
-    def take(self, n: int) -> memoryview:
+    def take(self, n: int) -> Piece:
         """The next ``n`` bytes."""
+        read, start, stop = self.span(n)
+        return read[start:stop]
+
+    def span(self, n: int) -> Span:
+        """Where the next ``n`` bytes lie.
+
+        Many spans share a buffer: a view of each would be an object that the garbage collector goes through.
+        """
         if not 0 <= n <= self._left:
             raise UnusualPageError(f"{n} bytes where {self._left} are left")
         self._left -= n
-        if n <= len(self._ahead):
-            taken, self._ahead = self._ahead[:n], self._ahead[n:]
-            return taken
-        head, missing = self._ahead, n - len(self._ahead)
-        more = memoryview(self._stream.read_buffer(max(self.read_bytes, missing))).cast("B")
-        if len(more) < missing:
-            raise UnusualPageError("a file that ends early")
-        self._ahead = more[missing:]
-        return memoryview(b"".join((head, more[:missing]))) if head else more[:missing]
+        missing = n - self.n_ahead
+        if missing > 0:
+            head = self._read[self._at :]
+            more = memoryview(self._stream.read_buffer(max(self._read_bytes, missing))).cast("B")
+            if len(more) < missing:
+                raise UnusualPageError("a file that ends early")
+            self._read, self._at = more, missing
+            return (b"".join((head, more[:missing])), 0, n) if head else (more, 0, n)
+        self._at += n
+        return self._read, self._at - n, self._at
+
+    @property
+    def n_ahead(self) -> int:
+        """Bytes that were read and not taken."""
+        return len(self._read) - self._at
 
     def varint(self) -> int:
         """A number of seven bits a byte, the lowest first."""
@@ -77,18 +93,18 @@ class PageBytes:
                 raise UnusualPageError(f"a page header with a field of kind {kind}")
         return found
 
-    def plain(self, size: int) -> Iterator[Piece]:
+    def plain(self, size: int) -> Iterator[Span]:
         """A page of ``size`` bytes that is not packed, as much at a time as is read."""
         while size > 0:
-            piece = self.take(min(size, len(self._ahead) or self.read_bytes))
-            size -= len(piece)
-            yield piece
+            n = min(size, self.n_ahead or self._read_bytes)
+            size -= n
+            yield self.span(n)
 
-    def unpacked(self, size: int) -> Iterator[Piece]:
+    def unpacked(self, size: int) -> Iterator[Span]:
         """A page of ``size`` bytes packed by snappy: literals, as they lie in the file, and copies of earlier bytes."""
         if self.varint() != size:
             raise UnusualPageError("a packed page of another length")
-        recent: deque[Piece] = deque()
+        recent: deque[Span] = deque()
         n_recent = 0
         while size > 0:
             (tag,) = self.take(1)
@@ -96,37 +112,48 @@ class PageBytes:
             if kind == 0:
                 if length > 60:
                     length = int.from_bytes(self.take(length - 60), "little") + 1
-                piece: Piece = self.take(length)
-            elif kind == 1:
-                piece = _copied(recent, (tag >> 5) << 8 | self.take(1)[0], 4 + (tag >> 2 & 7))
+                span = self.span(length)
             else:
-                piece = _copied(recent, int.from_bytes(self.take(2 if kind == 2 else 4), "little"), length)
-            size -= len(piece)
-            recent.append(piece)
-            n_recent += len(piece)
-            while n_recent - len(recent[0]) >= _SNAPPY_WINDOW:
-                n_recent -= len(recent.popleft())
-            yield piece
+                if kind == 1:
+                    offset, length = (tag >> 5) << 8 | self.take(1)[0], 4 + (tag >> 2 & 7)
+                else:
+                    offset = int.from_bytes(self.take(2 if kind == 2 else 4), "little")
+                span = _copied(recent, offset, length), 0, length
+            size -= length
+            recent.append(span)
+            n_recent += length
+            while n_recent - _length(recent[0]) >= _SNAPPY_WINDOW:
+                n_recent -= _length(recent.popleft())
+            yield span
         if size:
             raise UnusualPageError("a packed page that runs over")
 
 
-def _copied(recent: Sequence[Piece], offset: int, length: int) -> bytes:
+def _copied(recent: Sequence[Span], offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset`` bytes back on, which may be among those that are being written."""
     source_end = max(0, offset - length)  # like `offset` and `after` counted from the end
     parts: list[Piece] = []
     after = 0
-    for piece in reversed(recent):
+    for buffer, start, stop in reversed(recent):
         if after >= offset:
             break
-        before = after + len(piece)
+        before = after + stop - start
         if before > source_end:
-            parts.append(piece[max(0, before - offset) : before - max(source_end, after)])
+            parts.append(buffer[max(start, stop + after - offset) : min(stop, stop + after - source_end)])
         after = before
     if not 0 < offset <= after:
         raise UnusualPageError("a copy from too far back")
     back = b"".join(reversed(parts))
     return (back * (length // offset + 1))[:length]
+
+
+def _length(span: Span) -> int:
+    return span[2] - span[1]
+
+
+def joined(spans: Iterable[Span]) -> bytes:
+    """What lies there, put together."""
+    return b"".join(buffer[start:stop] for buffer, start, stop in spans)
 
 
 def _zigzag(number: int) -> int:

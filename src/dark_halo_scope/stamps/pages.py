@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dark_halo_scope.stamps.page_bytes import PageBytes, Piece, UnusualPageError
+from dark_halo_scope.stamps.page_bytes import PageBytes, Piece, Span, UnusualPageError, joined
 
 _LEAST_LEFT = 0.99  # of a chunk by its codec: where that finds more to save, a page is many short copies, and pyarrow's
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _PLAIN, _NUMBERS = 0, (2, 8)  # an encoding of two names
 _LENGTH = struct.Struct("<I")
+
+Value = tuple[Piece, Piece]  # its bytes, of which those in the second piece come after; mostly it is empty
 
 
 def runs_through(footer: pq.FileMetaData, group: int, column: str) -> bool:
@@ -41,58 +43,81 @@ def runs_through(footer: pq.FileMetaData, group: int, column: str) -> bool:
 
 
 class Run:
-    """Values that lie one after the other in pieces of a file, each put together when it is asked for.
+    """Values that lie one after the other in pieces of a file, each looked up when it is asked for.
 
-    A stamp of 46 kB then goes through memory that was used a moment ago; copies that are held would cost a page fault
-    for every 4 kB (25 us a stamp), and objects for each value the garbage collector's time (5 us).
+    Copies that are held would cost a page fault for every 4 kB (25 us a stamp), and objects for each value or piece the
+    garbage collector's time (5 us).
     """
 
-    def __init__(self, begun: Piece = b"") -> None:
-        self._pieces = [begun]
-        self._starts = [0]  # of the pieces, in bytes of the run
-        self._size = len(begun)
+    def __init__(self, begun: Span | None = None) -> None:
+        self._buffers: list[Piece] = []  # of the pieces; most share one
+        self._shifts = array("q")  # from a place in the run to that in the buffer
+        self._starts = array("q", (0,))  # of the pieces in the run and, last, where it ends
         self._end = 0  # of the last value
         self._edges = array("q")  # start and stop of each value
+        if begun:
+            self._add(begun)
 
     def __len__(self) -> int:
         """Number of values."""
         return len(self._edges) // 2
 
-    def __getitem__(self, i: int) -> Piece:
-        """Value ``i``; where it lies in one piece, a view of that."""
-        return self._between(self._edges[2 * i], self._edges[2 * i + 1])
+    def __getitem__(self, i: int) -> Value:
+        """Value ``i``: views of the pieces it lies in; what is in more than two is put together."""
+        start, stop = self._edges[2 * i], self._edges[2 * i + 1]
+        k = self._piece(start)
+        edge = self._starts[k + 1]
+        if stop <= edge:
+            return self._part(k, start, stop), b""
+        rest = self._part(k + 1, edge, stop) if stop <= self._starts[k + 2] else self._joined(edge, stop)
+        return self._part(k, start, edge), rest
 
-    def take(self, content: Iterator[Piece]) -> None:
+    def take(self, content: Iterator[Span]) -> None:
         """Add the next value of a page, the rest of whose content comes in pieces."""
         start = self._end + _LENGTH.size
         self._reach(start, content)
-        (length,) = _LENGTH.unpack(self._between(self._end, start))
+        if self._end >= self._starts[-2]:
+            (length,) = _LENGTH.unpack_from(self._buffers[-1], self._end + self._shifts[-1])
+        else:
+            (length,) = _LENGTH.unpack(self._joined(self._end, start))
         self._end = start + length
         self._reach(self._end, content)
         self._edges.extend((start, self._end))
 
-    def rest(self) -> Piece:
+    def rest(self) -> Span | None:
         """What has come after the last value."""
-        return self._pieces[-1][len(self._pieces[-1]) - (self._size - self._end) :]
+        if self._end == self._starts[-1]:
+            return None
+        shift = self._shifts[-1]
+        return self._buffers[-1], self._end + shift, self._starts[-1] + shift
 
-    def _reach(self, end: int, content: Iterator[Piece]) -> None:
-        while self._size < end:
-            piece = next(content, None)
-            if piece is None:
+    def _reach(self, end: int, content: Iterator[Span]) -> None:
+        while self._starts[-1] < end:
+            span = next(content, None)
+            if span is None:
                 raise UnusualPageError("a page of fewer values")
-            self._pieces.append(piece)
-            self._starts.append(self._size)
-            self._size += len(piece)
+            self._add(span)
 
-    def _between(self, start: int, stop: int) -> Piece:
-        k = bisect_right(self._starts, start) - 1
+    def _add(self, span: Span) -> None:
+        buffer, start, stop = span
+        self._buffers.append(buffer)
+        self._shifts.append(start - self._starts[-1])
+        self._starts.append(self._starts[-1] + stop - start)
+
+    def _piece(self, place: int) -> int:
+        return bisect_right(self._starts, place, hi=len(self._buffers)) - 1
+
+    def _part(self, k: int, start: int, stop: int) -> Piece:
+        return self._buffers[k][start + self._shifts[k] : stop + self._shifts[k]]
+
+    def _joined(self, start: int, stop: int) -> bytes:
         parts = []
         while start < stop:
-            offset = start - self._starts[k]
-            parts.append(self._pieces[k][offset : offset + stop - start])
-            start += len(parts[-1])
-            k += 1
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            k = self._piece(start)
+            end = min(stop, self._starts[k + 1])
+            parts.append(self._part(k, start, end))
+            start = end
+        return b"".join(parts)
 
 
 def values_in_order(
@@ -122,7 +147,7 @@ def values_in_order(
                     yield run
                     run = Run(run.rest())
                 run.take(content)
-            if run.rest() or any(content):
+            if run.rest() or next(content, None):
                 raise UnusualPageError("a page of more values")
     except UnusualPageError:
         return
@@ -146,8 +171,8 @@ class _Page:
         self._is_packed = is_packed
         self._has_levels = has_levels and self.kind == _DATA_PAGE
 
-    def content(self) -> Iterator[Piece]:
-        """What it holds, unpacked, piece by piece.
+    def content(self) -> Iterator[Span]:
+        """Where what it holds lies, unpacked, piece by piece.
 
         Definition levels are left out: they say nothing of a column without nulls.
         """
@@ -157,13 +182,16 @@ class _Page:
         yield from content
 
 
-def _after_levels(content: Iterator[Piece]) -> Piece:
+def _after_levels(content: Iterator[Span]) -> Span:
     """What comes first after the definition levels, which are preceded by their length."""
-    head = b""
-    for piece in content:
-        head += piece
-        if len(head) >= _LENGTH.size and len(head) >= (end := _LENGTH.size + _LENGTH.unpack_from(head)[0]):
-            return head[end:]
+    head: Span = b"", 0, 0
+    for span in content:
+        head = span if head[1] == head[2] else (joined([head, span]), 0, head[2] - head[1] + span[2] - span[1])
+        buffer, start, stop = head
+        if stop - start >= _LENGTH.size:
+            start += _LENGTH.size + _LENGTH.unpack_from(buffer, start)[0]
+            if start <= stop:
+                return buffer, start, stop
     raise UnusualPageError("a page of levels only")
 
 
@@ -201,7 +229,7 @@ def _counts_up(page: _Page, n: int) -> bool:
     """Whether a page holds the numbers 0, 1, 2 ... n - 1: runs of one number, and packed bits of eight at a time."""
     if page.encoding not in _NUMBERS or page.n_values != n:
         return False
-    packed = b"".join(page.content())
+    packed = joined(page.content())
     data = PageBytes(pa.BufferReader(packed), 0, len(packed), len(packed))
     (width,) = data.take(1)
     if width not in range(1, 33):

@@ -8,7 +8,7 @@ from dark_halo_scope.stamps.codec import StampError
 from dark_halo_scope.stamps.contract import STAMP_COLUMN
 from dark_halo_scope.stamps.group_values import GroupValues, Values
 from dark_halo_scope.stamps.index import StampIndex
-from dark_halo_scope.stamps.page_bytes import Piece
+from dark_halo_scope.stamps.pages import Value
 
 
 class RowGroups:
@@ -31,8 +31,8 @@ class RowGroups:
         self._open: defaultdict[int, list[_OpenRowGroup]] = defaultdict(list)
         self._by_use: OrderedDict[_OpenRowGroup, int] = OrderedDict()
 
-    def stamp_bytes(self, group: int, i: int) -> Piece:
-        """The pixel column's value of row ``i`` of a row group; where it lies in one piece, a view of what was read.
+    def stamp_bytes(self, group: int, i: int) -> Value:
+        """The pixel column's value of row ``i`` of a row group, as it lies in what was read.
 
         Raises:
             StampError: With reason ``missing_stamp`` when it is null.
@@ -82,7 +82,7 @@ class _OpenRowGroup:
         """Whether row i is held or comes soon."""
         return self._ahead is None or (not self._held) or self._held[0][0] <= i < self._end + self._ahead
 
-    def value(self, i: int) -> Piece | None:
+    def value(self, i: int) -> Value | None:
         """The bytes of row i, after reading up to it; None where they are held no more."""
         with self._lock:
             while i >= self._end:
@@ -99,6 +99,8 @@ class _OpenRowGroup:
         """Read the next piece, or all where all are held."""
         if self._failure:
             raise self._failure
+        if self._end == self._n_rows:
+            raise IndexError(f"a row beyond the {self._n_rows} of its row group")
         try:
             for values in self._pieces:
                 self._held.append((self._end, values))
