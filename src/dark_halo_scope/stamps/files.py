@@ -147,11 +147,30 @@ class StampFiles:
         open_file = (lambda: copy) if copy else file.open
         return RetryingFile(self.names[number], file.size, open_file, self.retry, count)
 
+    def check_unchanged(self) -> None:
+        """Look whether the local files, where they stay open, are still those that were listed.
+
+        Raises:
+            ContractError: When one was changed or removed.
+        """
+        if self.is_local:
+            for number in range(len(self.paths)):
+                self._check_unchanged(number)
+
     def _opened(self, number: int, open_file: Callable[[str], _T]) -> _T:
-        """A local file, which must be the one listed: in another, the row numbers may name other stamps."""
+        try:
+            file = open_file(self.paths[number])
+        except FileNotFoundError:
+            self._check_unchanged(number)
+            raise
+        self._check_unchanged(number)  # in this order no change slips in between
+        return file
+
+    def _check_unchanged(self, number: int) -> None:
+        """A local file must be the one listed: in another, the row numbers may name other stamps."""
         path = self.paths[number]
         try:
-            file, found = open_file(path), os.stat(path)  # in this order no change slips in between
+            found = os.stat(path)
         except FileNotFoundError as error:
             raise ContractError(f"{path} was removed since it was indexed; copy it back, then resume") from error
         listed, now = (self.sizes[number], self.mtimes_ns[number]), (found.st_size, found.st_mtime_ns)
@@ -160,7 +179,6 @@ class StampFiles:
                 f"{path} changed since it was indexed (size and time of change, in ns: {listed} then, {now} now); "
                 "start again, from an index of the files as they are, or copy the old one back before"
             )
-        return file
 
     def parquet(self, number: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """Open file ``number`` as parquet; known ``metadata`` spare a reading of the footer.

@@ -80,6 +80,9 @@ class TrainLoader:
     iteration goes on there if the epoch is the same. Epoch and position are read when the first batch is asked for,
     because Lightning makes the iterator before it sets the epoch.
 
+    Of a split that is shuffled fully, the row groups stay open from epoch to epoch: mapped or held, they are neither
+    mapped nor read again.
+
     Inside an epoch only a loader that shuffles alike, into batches as large, can go on; the number of ranks may be
     another one. The place of other batches could be worked out, but Lightning (2.6) goes on with its own count of them:
     with 2 batches of 8 done of 48 rows, it asks for 10 more batches of 4 (8 rows too many) and for none of 24.
@@ -121,6 +124,7 @@ class TrainLoader:
         self._epoch = 0
         self._next_batch = 0
         self._loaded: dict[str, Any] | None = None
+        self._kept: RowReader | None = None
 
     @property
     def sampler(self) -> "TrainLoader":
@@ -168,18 +172,17 @@ class TrainLoader:
             self._rows, seed=self._seed, epoch=self._epoch if self._reshuffle else 0, lanes=self._options.lanes
         )
         batches = TrainBatches(len(self._rows), order, self._share)
+        if self._kept:
+            self._index.files.check_unchanged()
+        reader, self._kept = self._kept or self._reader(), None
         stream = stream_batches(
-            self._index,
-            self._split,
-            batches,
-            self._next_batch,
-            self._reader(whole=self._is_shuffled_fully),
-            self._quarantine,
-            self._options,
+            self._index, self._split, batches, self._next_batch, reader, self._quarantine, self._options
         )
         with closing(stream):
             for batch in stream:
                 self._next_batch += 1
+                if self._is_shuffled_fully and self._next_batch == self._length:
+                    self._kept = reader  # now that no thread reads: what is broken off stays so in a reader
                 yield batch
 
     def _decides_rows(self) -> dict[str, Any]:
@@ -209,13 +212,13 @@ class TrainLoader:
                 "has ended, or start a new run"
             )
 
-    def _reader(self, *, whole: bool) -> RowReader:
+    def _reader(self) -> RowReader:
         """What reads whole row groups and keeps them all, or this rank's lanes piece by piece."""
         lanes = math.ceil(self._options.lanes / self._share.world)
         # A lane's last row group stays open for a while after the lane went on to the next.
         return self._open_reader(
             self._index,
-            open_row_groups=len(self._rows.groups) if whole else lanes + lanes // 8 + 4,
+            open_row_groups=len(self._rows.groups) if self._is_shuffled_fully else lanes + lanes // 8 + 4,
             max_nonfinite_fraction=self._options.max_nonfinite_fraction,
-            rows_at_a_time=None if whole else _ROWS_AT_A_TIME,
+            rows_at_a_time=None if self._is_shuffled_fully else _ROWS_AT_A_TIME,
         )
