@@ -10,6 +10,8 @@ from torch import Tensor
 
 BATCH_SIZE = 256
 
+Epoch = Callable[[int], Generator[Any, None, None]]
+
 # Files of `benchmarks.peers` in the order of the table.
 REFERENCE, DIRECT, STORE, CEILING = "np_load", "direct", "store", "gather"
 PUBLIC = ("webdataset_tar", "litdata_chunks", "mosaic_shards", "hf_datasets")
@@ -30,16 +32,16 @@ class Contender:
         name: Name in the table.
         precision: Type in which pixels are stored and delivered, ``float16`` or ``float32``.
         convert: Writes the source dataset (a folder of parquet files) into a folder in the contender's own format.
-        batches: Yields the shuffled batches of an epoch from that folder, with so many workers or threads: tensors
-            (256, 3, 64, 64), or what holds one, contiguous and ready to be sent to the device; the rest that does not
-            fill a batch is left out.
+        open: Opens that folder for so many workers or threads, once, as a training does. What it gives yields the
+            batches of an epoch by its number, 0, 1, ...: shuffled anew, tensors (256, 3, 64, 64) or what holds one,
+            contiguous and ready to be sent to the device; the rest that does not fill a batch is left out.
         nanomaggies: What was delivered as float32 nanomaggies (256, 3, 64, 64), to be compared with the source.
     """
 
     name: str
     precision: str
     convert: Callable[[Path, Path], None]
-    batches: Callable[[Path, int, int], Generator[Any, None, None]]
+    open: Callable[[Path, int], Epoch]
     nanomaggies: Callable[[Any], Tensor] = as_float32
 
 

@@ -103,7 +103,7 @@ def _check(contender: Contender, source: Path, folder: Path, workers: int) -> in
     expected = np.stack(list(stamps(source)))
     tree = KDTree(_keys(expected))
     seen: list[int] = []
-    for batch in contender.batches(folder, workers, 0):
+    for batch in contender.open(folder, workers)(0):
         images = contender.nanomaggies(batch).numpy()
         if images.dtype != np.float32 or images.shape != (BATCH_SIZE, *STAMP_SHAPE):
             raise ValueError(f"{contender.name} delivers {images.dtype} {images.shape}, not float32 (256, 3, 64, 64)")
@@ -153,9 +153,10 @@ def _time(
     elapsed = first_batch_s = 0.0
     cpu_before = _cpu_seconds()
     begin = time.perf_counter()
+    batches_of = contender.open(folder, workers)
     while epoch == 0 or (epoch != epochs and elapsed < seconds and time.perf_counter() - begin < _PATIENCE * seconds):
-        started = time.perf_counter()
-        with closing(contender.batches(folder, workers, epoch)) as batches:
+        started = time.perf_counter() if epoch else begin
+        with closing(batches_of(epoch)) as batches:
             next(batches)
             first = last = time.perf_counter()
             delivered += BATCH_SIZE

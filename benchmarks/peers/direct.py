@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.contender import BATCH_SIZE, Contender
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch
 from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import TrainLoader
 from dark_halo_scope.stamps.plan import Share
@@ -14,13 +14,17 @@ from dark_halo_scope.stamps.quarantine import Quarantine
 from dark_halo_scope.stamps.stream import Batch, StreamOptions
 
 
-def train_batches(folder: Path, workers: int, epoch: int) -> Generator[Batch, None, None]:
-    """An epoch of the dataset or store in ``folder``, as a run reads it."""
+def open_training(folder: Path, workers: int) -> Epoch:
+    """The dataset or store in ``folder``, as a run reads it."""
     index = StampIndex.build(str(folder))
     quarantine = Quarantine(index, folder.parent / "quarantine")
     loader = TrainLoader(index, "train", quarantine, Share(BATCH_SIZE), StreamOptions(num_threads=workers), seed=0)
-    loader.set_epoch(epoch)
-    yield from loader
+
+    def batches(epoch: int) -> Generator[Batch, None, None]:
+        loader.set_epoch(epoch)
+        yield from loader
+
+    return batches
 
 
 def nanomaggies(batch: Batch) -> Tensor:
@@ -33,4 +37,4 @@ def _convert(source: Path, folder: Path) -> None:
     folder.symlink_to(source, target_is_directory=True)
 
 
-CONTENDERS = [Contender("direct (ours)", "float32", _convert, train_batches, nanomaggies)]
+CONTENDERS = [Contender("direct (ours)", "float32", _convert, open_training, nanomaggies)]

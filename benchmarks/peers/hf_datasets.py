@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from benchmarks.contender import BATCH_SIZE, Contender, processes
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch, processes
 from benchmarks.source import stamps
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
 
@@ -38,16 +38,18 @@ def _from_arrow(table: Any) -> Tensor:
     return torch.tensor(pixels).view(-1, *STAMP_SHAPE)
 
 
-def _batches(folder: Path, workers: int, epoch: int) -> Generator[Tensor, None, None]:
+def _open(folder: Path, workers: int) -> Epoch:
     data = datasets.load_from_disk(str(folder)).with_format("arrow")
-    order = RandomSampler(data, generator=torch.Generator().manual_seed(epoch))
-    sampler = BatchSampler(order, BATCH_SIZE, drop_last=True)
-    yield from DataLoader(
-        data, batch_size=None, sampler=sampler, num_workers=processes(workers), collate_fn=_from_arrow
-    )
+    sampler = BatchSampler(RandomSampler(data), BATCH_SIZE, drop_last=True)
+    loader = DataLoader(data, batch_size=None, sampler=sampler, num_workers=processes(workers), collate_fn=_from_arrow)
+
+    def batches(_epoch: int) -> Generator[Tensor, None, None]:
+        yield from loader
+
+    return batches
 
 
 CONTENDERS = [
-    Contender("HF datasets, arrow", precision, partial(_convert, precision), _batches)
+    Contender("HF datasets, arrow", precision, partial(_convert, precision), _open)
     for precision in ("float16", "float32")
 ]

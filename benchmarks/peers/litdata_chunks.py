@@ -16,7 +16,7 @@ import torch
 from litdata.streaming.item_loader import ParquetLoader
 from torch import Tensor
 
-from benchmarks.contender import BATCH_SIZE, Contender, processes
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch, processes
 from benchmarks.source import stamps, training_files
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
 
@@ -55,29 +55,28 @@ def _convert_parquet(precision: str, source: Path, folder: Path) -> None:
     litdata.index_parquet_dataset(str(folder))
 
 
-def _batches(
-    options: dict[str, Any], collate: Callable[[Any], Tensor] | None, folder: Path, workers: int, epoch: int
-) -> Generator[Tensor, None, None]:
-    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, seed=epoch, **options)
+def _open_chunks(options: dict[str, Any], collate: Callable[[Any], Tensor] | None, folder: Path, workers: int) -> Epoch:
+    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, **options)
     how = {"collate_fn": collate} if collate else {}
-    yield from litdata.StreamingDataLoader(
+    return _epochs_of(dataset, workers, how)
+
+
+def _open_parquet(collate: Callable[[Any], Tensor], folder: Path, workers: int) -> Epoch:
+    loader = ParquetLoader(low_memory=False, pre_load_chunk=True)
+    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, item_loader=loader)
+    context = "spawn" if processes(workers) else None  # polars cannot be forked
+    return _epochs_of(dataset, workers, {"collate_fn": collate, "multiprocessing_context": context})
+
+
+def _epochs_of(dataset: litdata.StreamingDataset, workers: int, how: dict[str, Any]) -> Epoch:
+    loader = litdata.StreamingDataLoader(
         dataset, batch_size=BATCH_SIZE, num_workers=processes(workers), drop_last=True, **how
     )
 
+    def batches(_epoch: int) -> Generator[Tensor, None, None]:
+        yield from loader
 
-def _parquet_batches(
-    collate: Callable[[Any], Tensor], folder: Path, workers: int, epoch: int
-) -> Generator[Tensor, None, None]:
-    loader = ParquetLoader(low_memory=False, pre_load_chunk=True)
-    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, seed=epoch, item_loader=loader)
-    yield from litdata.StreamingDataLoader(
-        dataset,
-        batch_size=BATCH_SIZE,
-        num_workers=processes(workers),
-        drop_last=True,
-        collate_fn=collate,
-        multiprocessing_context="spawn" if processes(workers) else None,  # polars cannot be forked
-    )
+    return batches
 
 
 def _joined(precision: str, rows: list[bytes]) -> Tensor:
@@ -90,12 +89,12 @@ def _joined_columns(precision: str, rows: list[dict[str, bytes]]) -> Tensor:
 
 
 CONTENDERS = [
-    Contender("litdata", "float16", partial(_convert_chunks, "float16", False), partial(_batches, {}, None)),
+    Contender("litdata", "float16", partial(_convert_chunks, "float16", False), partial(_open_chunks, {}, None)),
     Contender(
         "litdata, batch_decode=False",
         "float16",
         partial(_convert_chunks, "float16", False),
-        partial(_batches, {"batch_decode": False}, None),
+        partial(_open_chunks, {"batch_decode": False}, None),
     ),
 ]
 for _precision in ("float16", "float32"):
@@ -104,12 +103,12 @@ for _precision in ("float16", "float32"):
             "litdata, raw bytes",
             _precision,
             partial(_convert_chunks, _precision, True),
-            partial(_batches, {}, partial(_joined, _precision)),
+            partial(_open_chunks, {}, partial(_joined, _precision)),
         ),
         Contender(
             "litdata, parquet binary",
             _precision,
             partial(_convert_parquet, _precision),
-            partial(_parquet_batches, partial(_joined_columns, _precision)),
+            partial(_open_parquet, partial(_joined_columns, _precision)),
         ),
     ]

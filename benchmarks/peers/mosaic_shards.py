@@ -9,7 +9,7 @@ from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.contender import BATCH_SIZE, Contender, processes
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch, processes
 from benchmarks.source import stamps
 
 
@@ -19,16 +19,19 @@ def _convert(precision: str, source: Path, folder: Path) -> None:
             writer.write({"stamp": image.astype(precision)})
 
 
-def _batches(folder: Path, workers: int, epoch: int) -> Generator[Tensor, None, None]:
+def _open(folder: Path, workers: int) -> Epoch:
     clean_stale_shared_memory()
-    dataset = StreamingDataset(
-        local=str(folder), shuffle=True, shuffle_algo="py1e", shuffle_seed=epoch, batch_size=BATCH_SIZE
-    )
-    for batch in DataLoader(dataset, BATCH_SIZE, num_workers=processes(workers), drop_last=True):
-        yield batch["stamp"]
+    dataset = StreamingDataset(local=str(folder), shuffle=True, shuffle_algo="py1e", batch_size=BATCH_SIZE)
+    loader = DataLoader(dataset, BATCH_SIZE, num_workers=processes(workers), drop_last=True)
+
+    def batches(_epoch: int) -> Generator[Tensor, None, None]:
+        for batch in loader:
+            yield batch["stamp"]
+
+    return batches
 
 
 CONTENDERS = [
-    Contender("mosaicml-streaming", precision, partial(_convert, precision), _batches)
+    Contender("mosaicml-streaming", precision, partial(_convert, precision), _open)
     for precision in ("float16", "float32")
 ]

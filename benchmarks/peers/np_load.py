@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.contender import BATCH_SIZE, Contender, processes
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch, processes
 from benchmarks.source import training_files
 from dark_halo_scope.stamps.contract import BANDS
 
@@ -33,11 +33,13 @@ def _convert(source: Path, folder: Path) -> None:
     folder.symlink_to(source, target_is_directory=True)
 
 
-def _batches(folder: Path, workers: int, epoch: int) -> Generator[Tensor, None, None]:
-    order = torch.Generator().manual_seed(epoch)
-    yield from DataLoader(
-        _Stamps(folder), BATCH_SIZE, shuffle=True, num_workers=processes(workers), generator=order, drop_last=True
-    )
+def _open(folder: Path, workers: int) -> Epoch:
+    loader = DataLoader(_Stamps(folder), BATCH_SIZE, shuffle=True, num_workers=processes(workers), drop_last=True)
+
+    def batches(_epoch: int) -> Generator[Tensor, None, None]:
+        yield from loader
+
+    return batches
 
 
-CONTENDERS = [Contender("np.load + DataLoader", "float32", _convert, _batches)]
+CONTENDERS = [Contender("np.load + DataLoader", "float32", _convert, _open)]

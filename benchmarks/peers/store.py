@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.contender import Contender
-from benchmarks.peers.direct import nanomaggies, train_batches
+from benchmarks.peers.direct import nanomaggies, open_training
 from dark_halo_scope.stamps.store.options import StoreOptions
 from dark_halo_scope.stamps.store.prepare import prepare
 
@@ -14,6 +14,6 @@ def _convert(precision: str, source: Path, folder: Path) -> None:
 
 
 CONTENDERS = [
-    Contender(f"store {precision} (ours)", precision, partial(_convert, precision), train_batches, nanomaggies)
+    Contender(f"store {precision} (ours)", precision, partial(_convert, precision), open_training, nanomaggies)
     for precision in ("float16", "float32")
 ]

@@ -10,7 +10,7 @@ import webdataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.contender import BATCH_SIZE, Contender, processes
+from benchmarks.contender import BATCH_SIZE, Contender, Epoch, processes
 from benchmarks.source import stamps
 from dark_halo_scope.stamps.contract import STAMP_SHAPE
 
@@ -29,20 +29,25 @@ def _stamp(precision: str, raw: bytes) -> NDArray[np.floating]:
     return np.frombuffer(raw, precision).reshape(STAMP_SHAPE)
 
 
-def _batches(precision: str, folder: Path, workers: int, epoch: int) -> Generator[Tensor, None, None]:
+def _open(precision: str, folder: Path, workers: int) -> Epoch:
     shards = [str(shard) for shard in sorted(folder.glob("*.tar"))]
     dataset = (
-        webdataset.WebDataset(shards, shardshuffle=len(shards), seed=epoch, empty_check=False)
+        webdataset.WebDataset(shards, shardshuffle=len(shards), seed=0, empty_check=False)
         .shuffle(_BUFFER_STAMPS)
         .to_tuple("stamp")
         .map_tuple(partial(_stamp, precision))
         .batched(BATCH_SIZE, partial=False)
     )
-    for (images,) in webdataset.WebLoader(dataset, batch_size=None, num_workers=processes(workers)):
-        yield torch.as_tensor(images)
+    loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=processes(workers))
+
+    def batches(_epoch: int) -> Generator[Tensor, None, None]:
+        for (images,) in loader:
+            yield torch.as_tensor(images)
+
+    return batches
 
 
 CONTENDERS = [
-    Contender("webdataset", precision, partial(_convert, precision), partial(_batches, precision))
+    Contender("webdataset", precision, partial(_convert, precision), partial(_open, precision))
     for precision in ("float16", "float32")
 ]
