@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
@@ -23,21 +23,32 @@ class OpenGroups(Generic[_T]):
         self._capacity = capacity
         self._open_group = open_group
         self._lock = threading.Lock()
-        self._open: OrderedDict[int, Future[_T]] = OrderedDict()
+        self._open: OrderedDict[int, _T | Future[_T]] = OrderedDict()  # a future while it is being opened
 
-    def __getitem__(self, group: int) -> _T:
-        """The row group; whatever its opening raised."""
+    def get(self, groups: Iterable[int]) -> list[_T]:
+        """The row groups; whatever the opening of one raised."""
+        mine: list[tuple[int, Future[_T]]] = []
+        found: list[_T | Future[_T]] = []
         with self._lock:
-            future = self._open.get(group)
-            mine = future is None
-            if future is None:
-                future = self._open[group] = Future()
-                if len(self._open) > self._capacity:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(group)
-        if mine:
+            for group in groups:
+                entry = self._open.get(group)
+                if entry is None:
+                    future: Future[_T] = Future()
+                    entry = self._open[group] = future
+                    mine.append((group, future))
+                    if len(self._open) > self._capacity:
+                        self._open.popitem(last=False)
+                else:
+                    self._open.move_to_end(group)
+                found.append(entry)
+        for group, future in mine:
             try:
-                future.set_result(self._open_group(group))
+                opened = self._open_group(group)
             except BaseException as error:
                 future.set_exception(error)
-        return future.result()
+            else:
+                future.set_result(opened)
+                with self._lock:
+                    if self._open.get(group) is future:
+                        self._open[group] = opened
+        return [entry.result() if isinstance(entry, Future) else entry for entry in found]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dark_halo_scope.stamps.batch_memory import BatchMemory
 from dark_halo_scope.stamps.decoder import QUARANTINED, Fault
 from dark_halo_scope.stamps.reader import RowReader
 from dark_halo_scope.stamps.remote import stop_this_thread_by
@@ -44,10 +45,11 @@ def read_ahead(
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(num_threads, "stamps", initializer=stop_this_thread_by, initargs=(stop,))
+    memory = BatchMemory(pin=pin_memory)
     flights: deque[_Flight] = deque()
     try:
         for rows in batches:
-            flights.append(_launch(rows, pool, reader, num_threads, pin_memory))
+            flights.append(_launch(rows, pool, reader, num_threads, memory))
             if len(flights) > prefetch_batches:
                 yield flights.popleft().land()
         while flights:
@@ -76,14 +78,9 @@ class _Flight:
         return ReadBatch(batch, faults)
 
 
-def _launch(rows: Rows, pool: ThreadPoolExecutor, reader: RowReader, num_threads: int, pin_memory: bool) -> _Flight:
+def _launch(rows: Rows, pool: ThreadPoolExecutor, reader: RowReader, num_threads: int, memory: BatchMemory) -> _Flight:
     """Begin to read a batch, cut into pieces for the threads."""
-    # Page-locked memory comes from torch's caching allocator, which takes a block back once the copies that were
-    # started from it are done: batches are reused without any account of ours.
-    fields = {
-        name: torch.empty((len(rows), *shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=pin_memory)
-        for name, (shape, dtype) in reader.fields.items()
-    }
+    fields = {name: memory.empty(name, (len(rows), *shape), dtype) for name, (shape, dtype) in reader.fields.items()}
     arrays = {name: values.numpy() for name, values in fields.items()}
 
     def read(start: int, stop: int) -> list[Fault]:

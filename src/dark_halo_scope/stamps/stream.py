@@ -3,9 +3,8 @@
 Inflating releases the GIL, so that threads decode side by side straight into the batch; worker processes would have to
 copy every batch through shared memory. What a batch holds is decided by `plan` alone.
 
-Each batch has memory of its own. Lightning holds a batch until the next one is fetched and copies from it without
-waiting, so that reuse would need to know when the copy is done: torch's allocator of page-locked memory, which reuses
-what is given back, knows it by itself, and elsewhere fresh memory costs under 2 % of the time that decoding takes.
+Lightning holds a batch until the next one is fetched, and others may hold it for longer: its memory is used again when
+nothing refers to it any more (`batch_memory`).
 """
 
 from collections.abc import Generator

@@ -37,8 +37,8 @@ class WindowReader:
         out["participant"][:] = self._keys[self._index.participant[rows]]
         groups, which = np.unique(self._index.group_of(rows), return_inverse=True)
         places = rows - self._index.group_starts[groups[which]]
-        for k, group in enumerate(groups.tolist()):
-            out["window"][which == k] = self._groups[group][places[which == k]]
+        for k, windows in enumerate(self._groups.get(groups.tolist())):
+            out["window"][which == k] = windows[places[which == k]]
         return []
 
     def _open(self, group: int) -> NDArray[np.float32]:

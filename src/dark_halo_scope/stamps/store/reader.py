@@ -41,7 +41,7 @@ class StoreReader:
     def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> list[Fault]:
         """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; a store has no bad rows."""
         groups, which = np.unique(self._index.group_of(rows), return_inverse=True)
-        opened = [self._groups[group] for group in groups.tolist()]  # the disk is asked for all before any is awaited
+        opened = self._groups.get(groups.tolist())  # the disk is asked for all before any is awaited
         places = rows - self._index.group_starts[groups[which]]
         pixels = out["image"].reshape(len(rows), -1).view(np.uint8)
         measured = np.empty((len(rows), self._n_measured), np.uint32)
