@@ -34,7 +34,7 @@ class BatchMemory:
         free = self._free[field]
         memory = free.popleft() if free else None
         if memory is None or memory.nbytes < n_bytes:
-            memory = np.empty(n_bytes, np.uint8)
+            memory = torch.empty(n_bytes, dtype=torch.uint8).numpy()
         lent = memory[:n_bytes].view(dtype).reshape(shape)
         weakref.finalize(lent, free.append, memory)  # torch keeps `lent` as long as there is a tensor of its memory
         return torch.from_numpy(lent)

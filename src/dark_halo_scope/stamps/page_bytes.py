@@ -42,6 +42,11 @@ class PageBytes:
         read, start, stop = self.span(n)
         return read[start:stop]
 
+    def byte(self) -> int:
+        """The next byte."""
+        read, start, _ = self.span(1)
+        return read[start]
+
     def span(self, n: int) -> Span:
         """Where the next ``n`` bytes lie.
 
@@ -50,27 +55,27 @@ class PageBytes:
         if not 0 <= n <= self._left:
             raise UnusualPageError(f"{n} bytes where {self._left} are left")
         self._left -= n
-        missing = n - self.n_ahead
-        if missing > 0:
-            head = self._read[self._at :]
-            more = memoryview(self._stream.read_buffer(max(self._read_bytes, missing))).cast("B")
-            if len(more) < missing:
-                raise UnusualPageError("a file that ends early")
-            self._read, self._at = more, missing
-            return (b"".join((head, more[:missing])), 0, n) if head else (more, 0, n)
-        self._at += n
-        return self._read, self._at - n, self._at
+        start, stop = self._at, self._at + n
+        if stop > len(self._read):
+            return self._span_of_next(n)
+        self._at = stop
+        return self._read, start, stop
 
-    @property
-    def n_ahead(self) -> int:
-        """Bytes that were read and not taken."""
-        return len(self._read) - self._at
+    def _span_of_next(self, n: int) -> Span:
+        """Where ``n`` bytes lie that were not all read."""
+        head = self._read[self._at :]
+        missing = n - len(head)
+        more = memoryview(self._stream.read_buffer(max(self._read_bytes, missing))).cast("B")
+        if len(more) < missing:
+            raise UnusualPageError("a file that ends early")
+        self._read, self._at = more, missing
+        return (b"".join((head, more[:missing])), 0, n) if head else (more, 0, n)
 
     def varint(self) -> int:
         """A number of seven bits a byte, the lowest first."""
         number = 0
         for shift in range(0, 64, 7):
-            (byte,) = self.take(1)
+            byte = self.byte()
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return number
@@ -80,7 +85,7 @@ class PageBytes:
         """The integers of a Thrift struct by field number, and of the structs in it by path."""
         found: dict[tuple[int, ...], int] = {}
         field = 0
-        while head := self.take(1)[0]:
+        while head := self.byte():
             field = field + (head >> 4) if head >> 4 else _zigzag(self.varint())
             kind = head & 0x0F
             if kind in _INTEGERS:
@@ -96,7 +101,7 @@ class PageBytes:
     def plain(self, size: int) -> Iterator[Span]:
         """A page of ``size`` bytes that is not packed, as much at a time as is read."""
         while size > 0:
-            n = min(size, self.n_ahead or self._read_bytes)
+            n = min(size, len(self._read) - self._at or self._read_bytes)
             size -= n
             yield self.span(n)
 
@@ -107,7 +112,7 @@ class PageBytes:
         recent: deque[Span] = deque()
         n_recent = 0
         while size > 0:
-            (tag,) = self.take(1)
+            tag = self.byte()
             kind, length = tag & 3, (tag >> 2) + 1
             if kind == 0:
                 if length > 60:
@@ -115,15 +120,16 @@ class PageBytes:
                 span = self.span(length)
             else:
                 if kind == 1:
-                    offset, length = (tag >> 5) << 8 | self.take(1)[0], 4 + (tag >> 2 & 7)
+                    offset, length = (tag >> 5) << 8 | self.byte(), 4 + (tag >> 2 & 7)
                 else:
                     offset = int.from_bytes(self.take(2 if kind == 2 else 4), "little")
                 span = _copied(recent, offset, length), 0, length
             size -= length
             recent.append(span)
             n_recent += length
-            while n_recent - _length(recent[0]) >= _SNAPPY_WINDOW:
-                n_recent -= _length(recent.popleft())
+            while (others := n_recent - recent[0][2] + recent[0][1]) >= _SNAPPY_WINDOW:
+                n_recent = others
+                recent.popleft()
             yield span
         if size:
             raise UnusualPageError("a packed page that runs over")
@@ -145,10 +151,6 @@ def _copied(recent: Sequence[Span], offset: int, length: int) -> bytes:
         raise UnusualPageError("a copy from too far back")
     back = b"".join(reversed(parts))
     return (back * (length // offset + 1))[:length]
-
-
-def _length(span: Span) -> int:
-    return span[2] - span[1]
 
 
 def joined(spans: Iterable[Span]) -> bytes:
