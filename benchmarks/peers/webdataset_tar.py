@@ -31,17 +31,16 @@ def _stamp(precision: str, raw: bytes) -> NDArray[np.floating]:
 
 def _open(precision: str, folder: Path, workers: int) -> Epoch:
     shards = [str(shard) for shard in sorted(folder.glob("*.tar"))]
-    dataset = (
-        webdataset.WebDataset(shards, shardshuffle=len(shards), seed=0, empty_check=False)
-        .shuffle(_BUFFER_STAMPS)
-        .to_tuple("stamp")
-        .map_tuple(partial(_stamp, precision))
-        .batched(BATCH_SIZE, partial=False)
-    )
-    loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=processes(workers))
 
-    def batches(_epoch: int) -> Generator[Tensor, None, None]:
-        for (images,) in loader:
+    def batches(epoch: int) -> Generator[Tensor, None, None]:
+        dataset = (  # a description, made anew because the order of its shards is that of its seed in every epoch
+            webdataset.WebDataset(shards, shardshuffle=len(shards), seed=epoch, empty_check=False)
+            .shuffle(_BUFFER_STAMPS)
+            .to_tuple("stamp")
+            .map_tuple(partial(_stamp, precision))
+            .batched(BATCH_SIZE, partial=False)
+        )
+        for (images,) in webdataset.WebLoader(dataset, batch_size=None, num_workers=processes(workers)):
             yield torch.as_tensor(images)
 
     return batches

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import torch
 
@@ -51,3 +53,14 @@ def test_fields_and_larger_batches_have_memory_of_their_own():
     assert image.shape == (2, 3)
     del image
     assert memory.empty("image", (20, 3), FLOAT32).fill_(1).sum() == 60
+
+
+def test_a_batch_that_outlives_its_epoch_keeps_no_other_memory():
+    memory = BatchMemory(pin=False)
+    batch = memory.empty("image", (2, 3), FLOAT32).fill_(1)
+    memory.empty("image", (2, 3), FLOAT32)
+    free = weakref.ref(memory._free["image"])
+    assert len(free()) == 1
+    del memory
+    assert free() is None
+    assert batch.sum() == 6

@@ -86,6 +86,18 @@ def test_every_thread_is_told_of_a_damaged_row_group(tmp_path):
 
 
 @pytest.mark.parametrize("rows_at_a_time", [None, 4])
+def test_a_row_group_of_fewer_values_than_rows_is_refused(tmp_path, rows_at_a_time):
+    file = write_dataset(tmp_path, n_files=1) / "part-000.parquet"
+    chunk = StampIndex.build(str(tmp_path)).files.parquet(0).metadata.row_group(2).column(1)
+    data = bytearray(file.read_bytes())
+    data[chunk.dictionary_page_offset + 1] ^= 2  # a page of a type that is not known, which pyarrow passes over
+    file.write_bytes(data)
+    groups = RowGroups(StampIndex.build(str(tmp_path)), 2, rows_at_a_time)
+    with pytest.raises(ContractError, match=r"part-000.parquet: row group 2 gives 0 of its 8 rows"):
+        groups.stamp_bytes(2, 0)
+
+
+@pytest.mark.parametrize("rows_at_a_time", [None, 4])
 @pytest.mark.parametrize("compression", ["snappy", "none", "zstd"])
 def test_what_was_read_keeps_no_file_open_and_no_memory(tmp_path, compression, rows_at_a_time):
     index = StampIndex.build(str(write_dataset(tmp_path, compression=compression)))

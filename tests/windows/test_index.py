@@ -37,6 +37,21 @@ def test_samples_are_read_in_the_order_asked_for(index):
     np.testing.assert_array_equal(read_windows(index, rows), [window(row) for row in rows])
 
 
+def test_of_rows_in_many_row_groups_no_more_than_one_is_held(tmp_path):
+    index = WindowIndex.build(str(write_study(tmp_path, participants=1, windows=400, row_group_size=40)))
+    firsts = index.group_starts[:-1]
+    usual, pool = pa.default_memory_pool(), pa.system_memory_pool()  # one that nothing else has taken from
+    pa.set_memory_pool(pool)
+    try:
+        read_windows(index, firsts[:2])
+        most = pool.max_memory()
+        read_windows(index, firsts)
+    finally:
+        pa.set_memory_pool(usual)
+    assert len(firsts) == 20
+    assert pool.max_memory() < 1.2 * most
+
+
 def test_metadata_comes_in_the_order_of_the_rows_without_samples(index):
     table = index.metadata(np.array([33, 2]), ["session", "label"])
     assert table.to_pylist() == [{"session": "p2/s0", "label": "sit"}, {"session": "p0/s0", "label": "lie"}]

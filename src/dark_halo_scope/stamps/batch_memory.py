@@ -36,5 +36,12 @@ class BatchMemory:
         if memory is None or memory.nbytes < n_bytes:
             memory = torch.empty(n_bytes, dtype=torch.uint8).numpy()
         lent = memory[:n_bytes].view(dtype).reshape(shape)
-        weakref.finalize(lent, free.append, memory)  # torch keeps `lent` as long as there is a tensor of its memory
+        # Torch keeps `lent` as long as there is a tensor of its memory, which must not keep what else is free.
+        weakref.finalize(lent, _give_back, memory, weakref.ref(free))
         return torch.from_numpy(lent)
+
+
+def _give_back(memory: NDArray[np.uint8], free: weakref.ref[deque[NDArray[np.uint8]]]) -> None:
+    """Put memory with what is free, if that is still lent from."""
+    if (lender := free()) is not None:
+        lender.append(memory)

@@ -55,12 +55,19 @@ class GroupValues:
                 n_read += len(values)
                 yield values
             if n_read < n_rows:
-                yield from self._by_pyarrow(number, in_file, n_rows, n_read)
+                for values in self._by_pyarrow(number, in_file, n_rows, n_read):
+                    n_read += len(values)
+                    yield values
         except (pa.ArrowInvalid, OSError) as error:
             raise ContractError(
                 f"{index.files.names[number]}: row group {in_file} cannot be read ({error}); "
                 "the file is damaged or out of reach: copy it again from its source"
             ) from error
+        if n_read != n_rows:
+            raise ContractError(
+                f"{index.files.names[number]}: row group {in_file} gives {n_read} of its {n_rows} rows; "
+                "the file is damaged: copy it again from its source"
+            )
 
     def _check(self, number: int, group: int, n_rows: int) -> None:
         """Hold the footer of a file against the index."""

@@ -80,8 +80,8 @@ class TrainLoader:
     iteration goes on there if the epoch is the same. Epoch and position are read when the first batch is asked for,
     because Lightning makes the iterator before it sets the epoch.
 
-    Of a split that is shuffled fully, the row groups stay open from epoch to epoch: mapped or held, they are neither
-    mapped nor read again.
+    Of a split that is shuffled fully, the row groups stay open after an epoch that came to its end: mapped or held,
+    they are neither mapped nor read again.
 
     Inside an epoch only a loader that shuffles alike, into batches as large, can go on; the number of ranks may be
     another one. The place of other batches could be worked out, but Lightning (2.6) goes on with its own count of them:

@@ -41,11 +41,13 @@ class OpenGroups(Generic[_T]):
                 else:
                     self._open.move_to_end(group)
                 found.append(entry)
-        for group, future in mine:
+        for k, (group, future) in enumerate(mine):
             try:
                 opened = self._open_group(group)
             except BaseException as error:
-                future.set_exception(error)
+                for _, waited_for in mine[k:]:  # none of them is tried: a silent network takes its minutes each time
+                    waited_for.set_exception(error)
+                break
             else:
                 future.set_result(opened)
                 with self._lock:

@@ -107,8 +107,6 @@ class _OpenRowGroup:
                 self._end += len(values)
                 if self._ahead and self._end < self._n_rows:
                     return
-            if self._end != self._n_rows:
-                raise RuntimeError(f"a row group of {self._n_rows} rows gave {self._end}")
         except BaseException as error:
             self._failure = error
             raise

@@ -37,7 +37,8 @@ class WindowReader:
         out["participant"][:] = self._keys[self._index.participant[rows]]
         groups, which = np.unique(self._index.group_of(rows), return_inverse=True)
         places = rows - self._index.group_starts[groups[which]]
-        for k, windows in enumerate(self._groups.get(groups.tolist())):
+        for k, group in enumerate(groups.tolist()):
+            (windows,) = self._groups.get([group])  # one at a time: all of a call need not fit into memory
             out["window"][which == k] = windows[places[which == k]]
         return []
 
