@@ -27,6 +27,7 @@ from dark_halo_scope import hardware
 from dark_halo_scope.configuration import CONFIGS, REPOSITORY, register_resolvers
 from dark_halo_scope.run import index_data, keep_output_readable
 from dark_halo_scope.stamps.datamodule import StampDataModule
+from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.store.options import StoreOptions
 from dark_halo_scope.stamps.store.prepare import prepare
 from dark_halo_scope.tasks.build import build_task
@@ -83,10 +84,10 @@ class Stopwatch(Callback):
 class Resident(LightningDataModule):
     """One batch that stays on the device, again and again."""
 
-    def __init__(self, batch: Batch, steps: int) -> None:
+    def __init__(self, batch: Batch, steps: int, index: StampIndex) -> None:
         super().__init__()
         self._batch, self._steps = batch, steps
-        self.index: Any = None
+        self.index = index
 
     def train_dataloader(self) -> "_Again":
         """The batch, ``steps`` times."""
@@ -153,7 +154,8 @@ def run(asked: argparse.Namespace, config: DictConfig, console: Console) -> dict
     streamed = {form: _streamed(form, config, asked.store / index.fingerprint[:16]) for form in asked.forms}
     arms: dict[str, LightningDataModule] = {}
     for form, data in streamed.items():
-        arms |= {form: data, f"{form}, resident": Resident(_first_batch(data, device), asked.warmup + asked.steps)}
+        resident = Resident(_first_batch(data, device), asked.warmup + asked.steps, index)
+        arms |= {form: data, f"{form}, resident": resident}
     samples: dict[str, list[Sample]] = {name: [] for name in arms}
     for round_number in range(asked.rounds):
         for name, batches in arms.items():

@@ -30,6 +30,7 @@ def flop_per_stamp(network: nn.Module) -> float:
 def matmul_flop_per_s(device: torch.device, precision: str) -> float:
     """Measured rate of a large square matrix product in the precision that convolutions run in; median of ten."""
     size = _MATMUL_SIZE[device.type]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # else float32 means another thing there
     a, b = (torch.randn(size, size, device=device, dtype=MATMUL_DTYPE[precision]) for _ in range(2))
     seconds = []
     for _ in range(_MATMUL_ROUNDS + 1):

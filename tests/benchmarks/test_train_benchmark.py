@@ -3,7 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks.mfu import flop_per_stamp
+import torch
+from benchmarks.mfu import flop_per_stamp, matmul_flop_per_s
 from torch import nn
 
 from dark_halo_scope.configuration import REPOSITORY
@@ -18,7 +19,7 @@ def test_streamed_and_resident_batches_are_trained_on_and_compared(tmp_path):
     root = write_dataset(tmp_path / "raw")
     command = [sys.executable, "benchmarks/train.py", "--batch-size=8", "--steps=4", "--warmup=1", "--rounds=2"]
     command += [f"--store={tmp_path}/store", f"--results={tmp_path}", "--name=tiny", "hardware=cpu"]
-    command += ["model=small_cnn", f"data.root={root}"]
+    command += ["model=small_cnn", f"data.root={root}", "task.class_weighting=balanced"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "tiny.json").read_text())
@@ -38,3 +39,9 @@ def test_operations_are_counted():
     linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 10))
     assert flop_per_stamp(linear) == 2 * (2 * 3 * 64 * 64 * 10)
     assert flop_per_stamp(ResNet(18)) == pytest.approx(3 * 4.46e9, rel=0.02)
+
+
+def test_the_product_is_measured_in_the_precision_of_the_convolutions():
+    """On a GPU float32 may stand for TF32, by two switches that torch sets differently."""
+    assert matmul_flop_per_s(torch.device("cpu"), "32-true") > 0
+    assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is True

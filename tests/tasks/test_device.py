@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dark_halo_scope.tasks.build import build_task
+from dark_halo_scope.transforms.augment import Augment
 from dark_halo_scope.transforms.draws import draw_keys
 from dark_halo_scope.windows.statistics import ChannelStatistics
 from tests.tasks.composed import composed, names
@@ -120,6 +121,28 @@ def test_the_proof_catches_what_waits(wait):
         wait(torch.empty(4, device=META))
 
 
+class NumbersRead(TorchDispatchMode):
+    """Counts the floating-point numbers that are read on the host: on a GPU each waits for all that is queued."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator is torch.ops.aten._local_scalar_dense.default:
+            self.count += args[0].is_floating_point()
+        return operator(*args, **(kwargs or {}))
+
+
+def test_lightning_reads_no_number_of_a_step(tmp_path):
+    """Clipping, logging and a progress bar: twice the steps, as many reads."""
+    read = []
+    for batch_size in (8, 4):
+        trainer = tiny_trainer(tmp_path, enable_progress_bar=True, log_every_n_steps=100, max_epochs=1)
+        with NumbersRead() as numbers:
+            trainer.fit(tiny_task(), datamodule=TinyStamps(batch_size=batch_size))
+        read.append(numbers.count)
+    assert read[0] == read[1] > 0
+
+
 @pytest.fixture
 def compiled_here(monkeypatch):
     """Compile as `compile: true` does, with a backend that needs no compiler; counts what is traced."""
@@ -151,6 +174,7 @@ def test_a_short_batch_is_not_compiled_anew(size, limits, compiled_here, tmp_pat
 
     Below 16 stamps a CPU, though no GPU, convolves by another rule and is compiled for it.
     """
-    tiny_trainer(tmp_path, **limits).fit(tiny_task(compile=True), datamodule=TinyStamps(batch_size=size))
+    task = tiny_task(compile=True, augment=Augment(max_shift_px=2))
+    tiny_trainer(tmp_path, **limits).fit(task, datamodule=TinyStamps(batch_size=size))
     assert compiled_here["stats"]["unique_graphs"] == 4
     assert not compiled_here["graph_break"]

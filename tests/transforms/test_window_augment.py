@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from dark_halo_scope.transforms.draws import draw_keys
+from dark_halo_scope.transforms.draws import draw_keys, normals, splitmix64
 from dark_halo_scope.transforms.window_augment import WindowAugment, rotation
 
 ROWS = torch.arange(2000)
@@ -55,6 +55,19 @@ def test_scales_and_jitter_have_the_spread_asked_for(windows):
     assert noise.std() == pytest.approx(0.2, rel=0.01)
     still = torch.full((4, 8, 16), 9.81)
     assert torch.equal(only(jitter=0.2)(still, keys[:4]), still)
+
+
+def test_gains_do_not_follow_the_angle_of_the_rotation():
+    """The angle with the sign of the axis' z: the two together are one draw."""
+    keys = draw_keys(1, 0, ROWS)
+    turned = only(rotate_deg=20.0, triples=[[0, 1, 2]])(torch.eye(3).expand(len(ROWS), 3, 3), keys)
+    angle = torch.acos(((turned.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1))
+    axis_z = turned[:, 1, 0] - turned[:, 0, 1]
+    axis_z_drawn = normals(splitmix64(keys), 3)[:, 2]
+    signed = angle * torch.sign(axis_z * axis_z_drawn)
+    gains = only(scale=0.1, rotate_deg=1e-9)(torch.ones(len(ROWS), 8, 1), keys)[..., 0] - 1
+    correlation = torch.corrcoef(torch.cat([signed[None], gains.square().T]))[0, 1:]
+    assert correlation.abs().max() < 4 / len(ROWS) ** 0.5
 
 
 def test_a_window_is_augmented_alike_in_any_batch_and_otherwise_in_another_epoch(windows):

@@ -142,11 +142,14 @@ class BaseTask(LightningModule, ABC):
         return self.network(inputs).float()
 
     def _log_training_loss(self, loss: Tensor, batch_size: int) -> None:
-        """Log the epoch's mean over all ranks, and this rank's steps for a live view."""
+        """Log the epoch's mean over all ranks, and this rank's steps for a live view.
+
+        Neither goes into the progress bar: Lightning reads what does after every step, bar or not.
+        """
         self._loss_total += loss.detach()
         self.train_loss.update(loss, batch_size)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-        self.log("train/loss_step", loss, on_step=True, on_epoch=False, prog_bar=True)
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False)
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Look at the loss now and then: long epochs must not go on for hours without one."""

@@ -31,9 +31,11 @@ def build_optimizer(
     """Finish the partial with the network's parameters; take its fused kernels where they can be used.
 
     A fused optimiser undoes the gradient scaling of fp16 inside its step. Nobody outside could then clip or log
-    the true gradient (Lightning refuses to), so under fp16 the fused kernels stay off.
+    the true gradient (Lightning refuses to), so under fp16 the choice is left to torch, which updates many tensors
+    in one kernel on a GPU; told that `fused` is False, it would launch kernels for each tensor alone.
     """
     options: dict[str, Any] = {}
-    if "fused" in inspect.signature(partial).parameters:
-        options["fused"] = device.type in FUSED_DEVICES and not gradients_are_scaled
+    has_fused_kernels = "fused" in inspect.signature(partial).parameters and device.type in FUSED_DEVICES
+    if has_fused_kernels and not gradients_are_scaled:
+        options["fused"] = True
     return partial(parameter_groups(network), **options)

@@ -39,8 +39,9 @@ class RandomShift(nn.Module):
         """Shift (B, C, H, W) by the keys (B,): the upper half of a key moves along y, the lower half along x."""
         source_y = self._source(shift_right(keys, 32), images.shape[2])
         source_x = self._source(keys & 0xFFFFFFFF, images.shape[3])
-        images = torch.take_along_dim(images, source_y[:, None, :, None], dim=2)
-        return torch.take_along_dim(images, source_x[:, None, None, :], dim=3)
+        # Not `take_along_dim`: compiled, it would hold for this one size of the batch.
+        images = images.gather(2, source_y[:, None, :, None].expand_as(images))
+        return images.gather(3, source_x[:, None, None, :].expand_as(images))
 
     def _source(self, draws: Tensor, size: int) -> Tensor:
         """Pixel (B, size) from which each pixel comes, reflected at the border."""

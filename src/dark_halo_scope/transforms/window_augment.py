@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dark_halo_scope.transforms.draws import normals, splitmix64, uniforms
+from dark_halo_scope.transforms.draws import normals, split_keys, splitmix64, uniforms
 
 
 class WindowAugment(nn.Module):
@@ -59,7 +59,7 @@ class WindowAugment(nn.Module):
 
     def _rotate(self, windows: Tensor, keys: Tensor) -> Tensor:
         axis = nn.functional.normalize(normals(keys, 3), dim=1)
-        angle = (2 * uniforms(splitmix64(keys), 1) - 1) * self.rotate_rad
+        angle = (2 * uniforms(split_keys(keys, 1), 1) - 1) * self.rotate_rad  # apart from the keys of what follows
         sensors = windows[:, self.triples].unflatten(1, (-1, 1, 3))  # (B, sensors, 1, 3, T)
         turned = (rotation(axis, angle)[:, None, :, :, None] * sensors).sum(dim=3)  # no matmul: autocast would round it
         return windows.index_copy(1, self.triples, turned.flatten(1, 2))
