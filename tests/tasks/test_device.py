@@ -68,12 +68,11 @@ def test_no_operator_of_a_step_waits_for_the_device(transforms, kind, monkeypatc
     task.log = lambda *_, **__: None  # Lightning's own bookkeeping is not part of the proof
     batch = stored_batch(kind, META)
     if task.inject is not None:
-        host = stored_batch(kind, torch.device("cpu"))
-        chosen = task.inject.choose(host, draw_keys(task.seed, 0, host["row"]))["injected"]
-        assert len(chosen) > 0
-        batch["injected"] = chosen.to(META)
+        batch |= {"chosen": torch.tensor([0, 4, 6]).to(META), "fwhm_r": torch.tensor([1.1, 1.2, 1.3]).to(META)}
     task.train()
     with OnDevice(), NoNumbersOfTheHost():
+        if task.inject is not None:
+            batch = task.inject(batch, draw_keys(task.seed, 0, batch["row"]))
         loss = task.training_step(batch)
         task.on_train_batch_end(loss, batch, batch_idx=0)
     assert loss.device == META

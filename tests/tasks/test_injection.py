@@ -1,32 +1,29 @@
 """Training with fresh arcs, through the trainer and the real stream."""
 
 import pytest
-import torch
 from lightning.pytorch import Callback
 
 from dark_halo_scope.stamps.datamodule import StampDataModule
 from dark_halo_scope.tasks.build import build_task
-from dark_halo_scope.transforms.draws import draw_keys
 from tests.stamps.datasets import write_dataset
 from tests.tasks.composed import composed
 from tests.tasks.tiny import tiny_trainer
 
 
 class Seen(Callback):
-    """The rows that got an arc, by epoch, and the labels that training and validation saw."""
+    """Labels by row that training, by epoch, and validation saw, and a number of the pixels that the network saw."""
 
     def __init__(self) -> None:
-        self.injected: dict[int, set[int]] = {}
-        self.labels: dict[int, int] = {}
+        self.labels: dict[int, dict[int, int]] = {}
+        self.light: dict[int, dict[int, float]] = {}
         self.validated: dict[int, int] = {}
 
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx) -> None:
-        rows = batch["row"][batch["injected"]].tolist()
-        self.injected.setdefault(trainer.current_epoch, set()).update(rows)
-        self.labels |= dict(zip(batch["row"].tolist(), batch["label"].tolist(), strict=True))
+        rows, light = batch["row"].tolist(), batch["image"].sum((1, 2, 3)).tolist()
+        self.labels.setdefault(trainer.current_epoch, {}).update(zip(rows, batch["label"].tolist(), strict=True))
+        self.light.setdefault(trainer.current_epoch, {}).update(zip(rows, light, strict=True))
 
     def on_validation_batch_end(self, trainer, task, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        assert "injected" not in batch
         self.validated |= dict(zip(batch["row"].tolist(), batch["label"].tolist(), strict=True))
 
 
@@ -36,35 +33,30 @@ def dataset(tmp_path_factory):
 
 
 def fit(folder, dataset, fraction: float, batch_size: int) -> tuple[Seen, StampDataModule]:
-    overrides = [f"transforms.inject.fraction={fraction}", "task.class_weighting=balanced"]
-    task = build_task(composed("small_cnn", "online_injection", *overrides))
+    task = build_task(composed("small_cnn", "online_injection", f"transforms.inject.fraction={fraction}"))
     seen, data = Seen(), StampDataModule(str(dataset), str(folder), batch_size=batch_size)
     tiny_trainer(folder, callbacks=[seen]).fit(task, datamodule=data)
-    weights = task.criterion.class_weights
-    assert weights[0] * (1 - fraction) * 24 == pytest.approx(float(weights[1] * (24 + fraction * 24)))
+    seen_counts = (1 - fraction) * 24, (1 + fraction) * 24
+    assert task.criterion.class_weights.tolist() == pytest.approx([24 / n for n in seen_counts])
     return seen, data
 
 
 def test_controls_become_lenses_in_training_only_and_alike_in_any_batches(tmp_path, dataset):
     (small, data), (large, _) = (fit(tmp_path / str(size), dataset, 0.5, size) for size in (4, 12))
     truth = dict(enumerate(data.index.label.tolist()))
-    assert small.injected == large.injected
-    assert small.injected[0] != small.injected[1]
-    for rows in small.injected.values():
+    assert small.labels == large.labels
+    lensed = [{row for row, label in labels.items() if label != truth[row]} for labels in small.labels.values()]
+    assert lensed[0] != lensed[1]
+    for rows in lensed:
         assert 0 < len(rows) < 24
         assert not any(truth[row] for row in rows)
     assert all(label == truth[row] for row, label in small.validated.items())
-    changed = {row for row, label in small.labels.items() if label != truth[row]}
-    assert changed == small.injected[1]  # the labels of the last epoch
 
 
 def test_pixels_change_where_labels_do(tmp_path, dataset):
-    task = build_task(composed("small_cnn", "online_injection", "transforms.inject.fraction=0.5"))
-    data = StampDataModule(str(dataset), str(tmp_path), batch_size=24)
-    data.setup("fit")
-    batch = next(iter(data.train_dataloader()))
-    keys = draw_keys(task.seed, 0, batch["row"])
-    chosen = task.inject.choose(batch, keys)
-    injected = task.inject(batch["image"], chosen["injected"], keys)
-    changed = (injected != batch["image"]).flatten(1).any(1)
-    assert torch.equal(changed, chosen["label"] != batch["label"])
+    seen, data = fit(tmp_path, dataset, 0.5, 24)
+    rows = data.index.rows("train")
+    light = dict(zip(rows.tolist(), data.read_stamps(rows).sum((1, 2, 3)).tolist(), strict=True))
+    for epoch, labels in seen.labels.items():
+        for row, label in labels.items():
+            assert (label != data.index.label[row]) == (abs(seen.light[epoch][row] - light[row]) > 1e-2)

@@ -8,6 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from dark_halo_scope.tasks.losses import LensCrossEntropy, LossError
 
 LABELS = torch.tensor([1] * 30 + [0] * 70)  # true probability of a lens: 0.3
+COUNTS = {"control": 70, "lens": 30}
 
 
 def best_logit(criterion: LensCrossEntropy) -> float:
@@ -33,9 +34,20 @@ def test_smoothing_moves_the_minimum_exactly_as_documented():
 def test_class_weights_shift_the_logit_by_the_log_of_their_ratio():
     assert best_logit(LensCrossEntropy(class_weighting=4)) == pytest.approx(logit(0.3) + math.log(4), abs=1e-3)
     balanced = LensCrossEntropy(class_weighting="balanced")
-    balanced.balance({"control": 70, "lens": 30})
+    balanced.weigh(COUNTS, COUNTS)
     assert expit(best_logit(balanced)) == pytest.approx(0.5, abs=1e-4)
     assert balanced.class_weights[LABELS].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("weighting", "probability"), [("none", 0.1), ("balanced", 0.5), (4, 4 / 13)])
+def test_lenses_made_of_controls_are_no_news_of_how_frequent_lenses_are(weighting, probability):
+    """Of 90 controls and 10 lenses, 20 controls became lenses: the labels are those of 70 and 30."""
+    criterion = LensCrossEntropy(class_weighting=weighting)
+    criterion.weigh({"control": 90, "lens": 10}, COUNTS)
+    assert expit(best_logit(criterion)) == pytest.approx(probability, abs=1e-4)
+    once = criterion.class_weights.clone()
+    criterion.weigh({"control": 90, "lens": 10}, COUNTS)
+    assert torch.equal(criterion.class_weights, once)
 
 
 def test_half_precision_logits_are_weighed_in_float32():
@@ -45,7 +57,7 @@ def test_half_precision_logits_are_weighed_in_float32():
 
 def test_class_weights_travel_with_the_state():
     balanced, fresh = LensCrossEntropy(class_weighting="balanced"), LensCrossEntropy(class_weighting="balanced")
-    balanced.balance({"control": 70, "lens": 30})
+    balanced.weigh(COUNTS, COUNTS)
     fresh.load_state_dict(balanced.state_dict())
     assert torch.equal(fresh.class_weights, balanced.class_weights)
 

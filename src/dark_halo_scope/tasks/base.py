@@ -75,8 +75,8 @@ class BaseTask(LightningModule, ABC):
         self._loss_total: Tensor | float = 0.0  # since the last check; NaN and infinity stick to a sum
 
     @abstractmethod
-    def _samples(self, batch: Batch, keys: Tensor | None) -> Batch:
-        """What of a batch tells how its samples look; in training, keys (B,) to change them by."""
+    def _samples(self, batch: Batch) -> Batch:
+        """What of a batch tells how its samples look."""
 
     @abstractmethod
     def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
@@ -121,17 +121,20 @@ class BaseTask(LightningModule, ABC):
 
     def forward(self, batch: Batch) -> Tensor:
         """Map a batch as it is streamed to float32 outputs."""
-        return self._outputs(self._samples(batch, None), None)
+        return self._outputs(self._samples(batch), None)
 
     def _step(self, batch: Batch, stage: str) -> Tensor | None:
         """Handle a batch of the stage "train", "val" or "test"; return the loss in training."""
         if stage == "train":
-            keys = draw_keys(self.seed, self.current_epoch, batch["row"])
-            loss = self.criterion(self._outputs(self._samples(batch, keys), keys), batch["label"])
+            loss = self.criterion(self._outputs(self._samples(batch), self._keys(batch)), batch["label"])
             self._log_training_loss(loss, len(batch["label"]))
             return loss
         self._scores(stage).update(batch["row"], self(batch), batch["label"])
         return None
+
+    def _keys(self, batch: Batch) -> Tensor:
+        """Keys (B,) that the samples are changed by in this epoch, on the device of the batch."""
+        return draw_keys(self.seed, self.current_epoch, batch["row"])
 
     def _outputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
         if self._compiled:

@@ -1,5 +1,6 @@
 """Lens detection: one logit a stamp, high for a lens, low for a control."""
 
+import sys
 from typing import Any
 
 import torch
@@ -7,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dark_halo_scope.evaluation.metrics import binary_metrics
+from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.tasks.base import BaseTask, Batch
 from dark_halo_scope.tasks.losses import LensCrossEntropy
-from dark_halo_scope.transforms.draws import draw_keys
 from dark_halo_scope.transforms.inject import OnlineInjection
 from dark_halo_scope.transforms.stored import known_statistics, nanomaggies, stamps_of
 
@@ -53,12 +54,21 @@ class LensDetectionTask(BaseTask):
         self.thresholds: list[dict[str, Any]] | None = None
 
     def setup(self, stage: str) -> None:
-        """Balance the classes by the training split; later stages keep the weights of the checkpoint."""
+        """Find the hosts of arcs; weigh the classes by the training split, as a checkpoint keeps them for later."""
         super().setup(stage)
-        if stage == "fit" and self.criterion.balanced:
-            datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
-            counts = datamodule.index.class_counts("train")
-            self.criterion.balance(counts if self.inject is None else self.inject.expected_counts(counts))
+        if stage != "fit" or (self.inject is None and not self.criterion.balanced):
+            return
+        counts = self._index.class_counts("train")
+        if self.inject is None:
+            self.criterion.weigh(counts, seen=counts)
+        else:
+            self.inject.find_hosts(self._index, progress=self.global_rank == 0 and sys.stderr.isatty())
+            self.criterion.weigh(counts, seen=self.inject.expected_counts(counts))
+
+    @property
+    def _index(self) -> StampIndex:
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
+        return datamodule.index
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the calibration that a run left in its checkpoint."""
@@ -70,22 +80,24 @@ class LensDetectionTask(BaseTask):
         return super().forward({"image": stamps} if isinstance(stamps, Tensor) else stamps)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Choose the controls that become lenses while rows and labels are still on the host."""
+        """Choose the controls that get an arc while rows and labels are still on the host."""
         if self.inject is None or not self.trainer.training:
             return batch
-        keys = draw_keys(self.seed, self.current_epoch, batch["row"])
-        return self.inject.choose(batch, keys)
+        return self.inject.choose(batch, self._keys(batch))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make lenses of them on the device."""
+        if self.inject is None or not self.trainer.training:
+            return batch
+        return self.inject(batch, self._keys(batch))
 
     def _compile(self) -> None:
         super()._compile()
         if self.inject is not None:
             self.inject.compile()
 
-    def _samples(self, batch: Batch, keys: Tensor | None) -> Batch:
-        stamps = stamps_of(batch)
-        if self.inject is None or keys is None:
-            return stamps
-        return {"image": self.inject(nanomaggies(stamps), batch["injected"], keys)}  # to be measured anew
+    def _samples(self, batch: Batch) -> Batch:
+        return stamps_of(batch)
 
     def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
         images = self.normalise(nanomaggies(samples), known_statistics(samples))  # as D4 would leave its medians

@@ -61,7 +61,7 @@ class WindowClassificationTask(BaseTask):
     def _datamodule(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
 
-    def _samples(self, batch: Batch, keys: Tensor | None) -> Batch:
+    def _samples(self, batch: Batch) -> Batch:
         return {name: batch[name] for name in ("window", "participant")}
 
     def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
