@@ -108,7 +108,7 @@ def keep_output_readable() -> None:
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    warnings.filterwarnings("ignore", message=".*overridden `on_(before|after)_batch_transfer`")
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
 
 
 def check(cfg: DictConfig) -> None:

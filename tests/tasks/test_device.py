@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dark_halo_scope.tasks.build import build_task
 from dark_halo_scope.transforms.augment import Augment
-from dark_halo_scope.transforms.draws import draw_keys
 from dark_halo_scope.windows.statistics import ChannelStatistics
 from tests.tasks.composed import composed, names
 from tests.tasks.tiny import TinyStamps, tiny_task, tiny_trainer
@@ -71,8 +70,6 @@ def test_no_operator_of_a_step_waits_for_the_device(transforms, kind, monkeypatc
         batch |= {"chosen": torch.tensor([0, 4, 6]).to(META), "fwhm_r": torch.tensor([1.1, 1.2, 1.3]).to(META)}
     task.train()
     with OnDevice(), NoNumbersOfTheHost():
-        if task.inject is not None:
-            batch = task.inject(batch, draw_keys(task.seed, 0, batch["row"]))
         loss = task.training_step(batch)
         task.on_train_batch_end(loss, batch, batch_idx=0)
     assert loss.device == META

@@ -11,17 +11,20 @@ from tests.tasks.tiny import tiny_trainer
 
 
 class Seen(Callback):
-    """Labels by row that training, by epoch, and validation saw, and a number of the pixels that the network saw."""
+    """Labels by row that training, by epoch, and validation saw, and a number of the pixels that training saw."""
 
     def __init__(self) -> None:
         self.labels: dict[int, dict[int, int]] = {}
         self.light: dict[int, dict[int, float]] = {}
         self.validated: dict[int, int] = {}
 
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx) -> None:
-        rows, light = batch["row"].tolist(), batch["image"].sum((1, 2, 3)).tolist()
-        self.labels.setdefault(trainer.current_epoch, {}).update(zip(rows, batch["label"].tolist(), strict=True))
-        self.light.setdefault(trainer.current_epoch, {}).update(zip(rows, light, strict=True))
+    def on_fit_start(self, trainer, task) -> None:
+        def after_injection(inject, arguments, batch) -> None:
+            rows, light = batch["row"].tolist(), batch["image"].sum((1, 2, 3)).tolist()
+            self.labels.setdefault(trainer.current_epoch, {}).update(zip(rows, batch["label"].tolist(), strict=True))
+            self.light.setdefault(trainer.current_epoch, {}).update(zip(rows, light, strict=True))
+
+        task.inject.register_forward_hook(after_injection)
 
     def on_validation_batch_end(self, trainer, task, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self.validated |= dict(zip(batch["row"].tolist(), batch["label"].tolist(), strict=True))

@@ -77,7 +77,7 @@ def keep_quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    warnings.filterwarnings("ignore", message=".*overridden `on_(before|after)_batch_transfer`")
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
     warnings.filterwarnings(
         "ignore", message=".*`log_every_n_steps`|.*GPU available but not used|.*in eval mode at the start"
     )

@@ -85,11 +85,9 @@ class LensDetectionTask(BaseTask):
             return batch
         return self.inject.choose(batch, self._keys(batch))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make lenses of them on the device."""
-        if self.inject is None or not self.trainer.training:
-            return batch
-        return self.inject(batch, self._keys(batch))
+    def training_step(self, batch: Batch) -> Tensor | None:
+        """Make lenses of them on the device; return the loss of the batch."""
+        return super().training_step(batch if self.inject is None else self.inject(batch, self._keys(batch)))
 
     def _compile(self) -> None:
         super()._compile()
