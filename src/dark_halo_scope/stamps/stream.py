@@ -85,9 +85,9 @@ def stream_batches(
     )
     with closing(stream):
         for read in stream:
-            rows = read.fields["row"].numpy()
+            label = index.label[read.fields["row"].numpy()]
             bad = [fault.row for fault in read.faults if fault.action == QUARANTINED]
             records = [quarantine.describe(fault) for fault in read.faults]
-            review.add(index.label[np.append(rows, bad).astype(np.int64)], records)
-            yield read.fields | {"label": torch.from_numpy(index.label[rows].astype(np.int64))}
+            review.add(np.concatenate([label, index.label[bad]]) if bad else label, records)
+            yield read.fields | {"label": torch.from_numpy(label.astype(np.int64))}
     review.close()

@@ -40,6 +40,7 @@ def seeing_of_hosts(index: StampIndex, condition: Condition | None, progress: bo
     if not (meets & known).any():
         asked = f" for which transforms.inject.hosts={condition.text!r} holds" if condition else ""
         raise ContractError(f"{index.files.root}: no control of split train{asked} has a {_SEEING}: there is no host")
+    log.info("%d of %d training controls can get fresh arcs", np.count_nonzero(meets & known), len(controls))
     hosts = np.full(index.n_rows, np.nan, np.float32)
     hosts[controls[meets & known]] = fwhm_r[meets & known]
     return torch.from_numpy(hosts)

@@ -16,6 +16,7 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.loaders import EvalLoader, TrainLoader
 from dark_halo_scope.stamps.plan import Share
 from dark_halo_scope.stamps.quarantine import Quarantine
+from dark_halo_scope.stamps.reader import read_stamps
 from dark_halo_scope.stamps.store.layout import BATCH_STATISTICS, plain_groups
 from dark_halo_scope.stamps.store.options import StoreOptions
 from dark_halo_scope.stamps.store.prepare import prepare
@@ -103,6 +104,12 @@ def test_a_file_is_mapped_while_one_of_its_row_groups_is_in_use(float32):
         assert 1 <= maps_of(float32) <= 2
     del reader
     assert maps_of(float32) == 0
+
+
+def test_no_rows_are_no_stamps(raw, float32):
+    for index in (StampIndex.build(str(raw)), float32):
+        images = read_stamps(index, np.zeros(0, np.int64), max_nonfinite_fraction=0.01)
+        assert images.shape == (0, 3, 64, 64)
 
 
 def test_labels_splits_and_metadata_are_those_of_the_raw_rows(raw, float32):

@@ -40,15 +40,15 @@ class StoreReader:
 
     def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> list[Fault]:
         """Write the fields of ``rows`` (b,) to ``out``, arrays of (b, ...) by name; a store has no bad rows."""
-        groups, which = np.unique(self._index.group_of(rows), return_inverse=True)
-        opened = self._groups.get(groups.tolist())  # the disk is asked for all before any is awaited
-        places = rows - self._index.group_starts[groups[which]]
-        pixels = out["image"].reshape(len(rows), -1).view(np.uint8)
-        measured = np.empty((len(rows), self._n_measured), np.uint32)
-        for k, (g, place) in enumerate(zip(which.tolist(), places.tolist(), strict=True)):
-            group = opened[g]
-            pixels[k] = group.pixels[place]
-            measured[k] = group.measured[place]
+        if not len(rows):
+            return []
+        number = self._index.group_of(rows)
+        place = rows - self._index.group_starts[number]
+        wanted = list(dict.fromkeys(number.tolist()))
+        opened = dict(zip(wanted, self._groups.get(wanted), strict=True))  # the disk is asked for all, then one is read
+        found = [(opened[group], k) for group, k in zip(number.tolist(), place.tolist(), strict=True)]
+        np.concatenate([group.pixels[k] for group, k in found], out=out["image"].view(np.uint8).reshape(-1))
+        measured = np.concatenate([group.measured[k] for group, k in found]).reshape(len(rows), -1)
         for k, name in enumerate(layout.BATCH_STATISTICS):
             out[name][:] = measured[:, k * len(BANDS) : (k + 1) * len(BANDS)].view(np.float32)
         if "exponent" in self.fields:
