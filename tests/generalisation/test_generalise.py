@@ -162,6 +162,7 @@ def test_the_same_command_on_a_finished_matrix_trains_nothing(matrix, capsys):
     [
         (["optimizer.lr=1e-5"], MatrixError, "holds runs of other settings"),
         (["data.leave_out='ra > 1'"], ConfigError, "halo generalise sets this for each of its runs"),
+        (["transforms=online_injection"], ConfigError, "draws them from its own priors"),
         (["seed=4"], ConfigError, "see --arms, --seeds and --out"),
         (["--seeds", "1,1"], ConfigError, "a seed is given twice"),
         (["--seeds", "one"], ConfigError, "whole numbers"),

@@ -67,7 +67,8 @@ def test_no_operator_of_a_step_waits_for_the_device(transforms, kind, monkeypatc
     task.log = lambda *_, **__: None  # Lightning's own bookkeeping is not part of the proof
     batch = stored_batch(kind, META)
     if task.inject is not None:
-        batch |= {"chosen": torch.tensor([0, 4, 6]).to(META), "fwhm_r": torch.tensor([1.1, 1.2, 1.3]).to(META)}
+        chosen = {"chosen": torch.tensor([0, 4, 6]), "fwhm_r": torch.full((3,), 1.2), "weights": torch.ones(12, 2)}
+        batch |= {name: values.to(META) for name, values in chosen.items()}
     task.train()
     with OnDevice(), NoNumbersOfTheHost():
         loss = task.training_step(batch)

@@ -63,6 +63,11 @@ def _generalise(
     from dark_halo_scope.stamps.index import LeakChecks
 
     check(cfg)
+    if cfg.transforms.get("inject"):
+        raise ConfigError(
+            "transforms=online_injection would show every run the arcs that it is not to be shown, as it draws them "
+            "from its own priors: choose other transforms"
+        )
     index = index_data(cfg)
     checks = LeakChecks(cfg.data.region_column, cfg.data.host_column, cfg.data.on_split_leak)
     matrix = Matrix.open(out, index, checks, overrides)

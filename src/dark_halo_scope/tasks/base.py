@@ -126,11 +126,15 @@ class BaseTask(LightningModule, ABC):
     def _step(self, batch: Batch, stage: str) -> Tensor | None:
         """Handle a batch of the stage "train", "val" or "test"; return the loss in training."""
         if stage == "train":
-            loss = self.criterion(self._outputs(self._samples(batch), self._keys(batch)), batch["label"])
+            loss = self._loss(self._outputs(self._samples(batch), self._keys(batch)), batch)
             self._log_training_loss(loss, len(batch["label"]))
             return loss
         self._scores(stage).update(batch["row"], self(batch), batch["label"])
         return None
+
+    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The scalar to train on."""
+        return self.criterion(outputs, batch["label"])
 
     def _keys(self, batch: Batch) -> Tensor:
         """Keys (B,) that the samples are changed by in this epoch, on the device of the batch."""

@@ -54,16 +54,12 @@ class LensDetectionTask(BaseTask):
         self.thresholds: list[dict[str, Any]] | None = None
 
     def setup(self, stage: str) -> None:
-        """Find the hosts of arcs; weigh the classes by the training split, as a checkpoint keeps them for later."""
+        """Find the hosts of arcs; balance the classes by the training split, as a checkpoint keeps them for later."""
         super().setup(stage)
-        if stage != "fit" or (self.inject is None and not self.criterion.balanced):
-            return
-        counts = self._index.class_counts("train")
-        if self.inject is None:
-            self.criterion.weigh(counts, seen=counts)
-        else:
+        if stage == "fit" and self.inject is not None:
             self.inject.find_hosts(self._index, progress=self.global_rank == 0 and sys.stderr.isatty())
-            self.criterion.weigh(counts, seen=self.inject.expected_counts(counts))
+        if stage == "fit" and self.criterion.balanced:
+            self.criterion.balance(self._index.class_counts("train"))
 
     @property
     def _index(self) -> StampIndex:
@@ -96,6 +92,9 @@ class LensDetectionTask(BaseTask):
 
     def _samples(self, batch: Batch) -> Batch:
         return stamps_of(batch)
+
+    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self.criterion(outputs, batch["label"], batch.get("weight"))
 
     def _inputs(self, samples: Batch, keys: Tensor | None) -> Tensor:
         images = self.normalise(nanomaggies(samples), known_statistics(samples))  # as D4 would leave its medians

@@ -28,7 +28,7 @@ class LensCrossEntropy(nn.Module):
 
     Args:
         label_smoothing: e in [0, 1); a control trains towards e/2 and a lens towards 1 - e/2.
-        class_weighting: "none"; "balanced", by the counts that `weigh` is told; or a number, the weight of a
+        class_weighting: "none"; "balanced", by the counts that `balance` is told; or a number, the weight of a
             lens relative to a control.
 
     Attributes:
@@ -43,28 +43,21 @@ class LensCrossEntropy(nn.Module):
             raise LossError(f"task.label_smoothing={label_smoothing} is outside [0, 1)")
         self.label_smoothing = label_smoothing
         self.balanced = class_weighting == "balanced"
-        self._lens_weight = _lens_weight(class_weighting)
-        self.register_buffer("class_weights", torch.tensor([1.0, self._lens_weight]))
+        self.register_buffer("class_weights", torch.tensor([1.0, _lens_weight(class_weighting)]))
 
-    def weigh(self, counts: Mapping[str, float], seen: Mapping[str, float]) -> None:
-        """Find the weights of both classes from how many stamps there are of each, and how many an epoch sees.
-
-        "balanced" weighs a class by N / (2 n_class), which keeps the mean weight at 1. A class of which an epoch sees
-        more than the dataset has weighs as much in sum as it does in the dataset: arcs that are injected into controls
-        are no news of how frequent lenses are.
+    def balance(self, counts: Mapping[str, float]) -> None:
+        """Weight both classes by N / (2 n_class), which keeps the mean weight at 1.
 
         Args:
-            counts: stamps of the training split by class, ``{"control": ..., "lens": ...}``.
-            seen: stamps that an epoch trains on.
+            counts: training stamps by class, ``{"control": ..., "lens": ...}``.
         """
-        n, n_seen = (torch.tensor([float(of[name]) for name in ("control", "lens")]) for of in (counts, seen))
-        weights = n.sum() / (2 * n) if self.balanced else torch.tensor([1.0, self._lens_weight])
-        self.class_weights.copy_(weights * n / n_seen)
+        total = counts["control"] + counts["lens"]
+        self.class_weights.copy_(torch.tensor([total / (2 * counts[name]) for name in ("control", "lens")]))
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Map logits (B,) and integer labels (B,) to a scalar."""
+    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Map logits (B,), integer labels (B,) and weights (B,) of the stamps, if they differ, to a scalar."""
         targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        weights = self.class_weights[labels]
+        weights = self.class_weights[labels] if weight is None else self.class_weights[labels] * weight
         return binary_cross_entropy_with_logits(logits.float(), targets.float(), weight=weights)
 
 

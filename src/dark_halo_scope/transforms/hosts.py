@@ -38,7 +38,8 @@ def measure_hosts(grid: StampGrid, r_band: Tensor) -> Hosts:
 
     Centre and direction come from moments under a Gaussian window, the centre by steps of twice the moment, which undo
     what the window takes (as SExtractor's XWIN; Bertin & Arnouts 1996). It is held to half a pixel: cutouts are centred
-    on their hosts.
+    on their hosts. Light of neighbours counts as the host's (0.2 mag in the median of those with a blue one), and
+    stars, being compact, are taken for 0.4 mag brighter than they are.
     """
     axis = grid.axis(1, r_band.device)
     inside = axis[:, None] ** 2 + axis**2 < _APERTURE_ARCSEC**2

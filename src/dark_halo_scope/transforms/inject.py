@@ -5,7 +5,8 @@ survey's distributions:
 
 - the host's r flux, centre and direction are measured on the stamp (`hosts`): the source is fainter than its host by
   `src_dmag`;
-- the seeing in r is the stamp's own, as its dataset states it (`lens_hosts`); those in g and z follow it (`arcs`);
+- the seeing in r is the stamp's own, as its dataset states it (`lens_hosts`); those in g and z follow it as nights do,
+  to 8 % (`arcs`): columns that state them are not asked for;
 - the arc's photon noise comes from the electrons per nanomaggy of an exposure as deep as the stamp's sky noise says.
   The rest of the stamp has its noise already. Pixels without data (exactly 0) stay so.
 
@@ -13,6 +14,9 @@ An arc that nobody could see would be a wrong label. So Einstein radius and brig
 their priors have beyond the limits of resolution and of S/N. Drawing again until an arc is seen would prefer bright
 hosts and deep exposures, which a network would learn. A stamp on which nothing that the priors have could be seen stays
 the control that it is.
+
+More lenses are no news of how frequent lenses are: the loss weighs stamps so that lenses, hosts and other controls
+count in sum as in the dataset. Else every logit moved up, which calibration by a temperature cannot undo.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +52,7 @@ class OnlineInjection(nn.Module):
     """Makes lenses of some controls of a training batch; lenses that are in the batch stay as they are.
 
     Args:
-        fraction: Of the hosts, in [0, 1]; each host is drawn anew in every epoch.
+        fraction: Of the hosts, in [0, 1); each host is drawn anew in every epoch.
         lens_models: SIE, SIS or both, equally often.
         theta_e_arcsec: Bounds of the Einstein radius.
         src_dmag: Bounds of the source's r magnitude minus the host's.
@@ -81,8 +85,10 @@ class OnlineInjection(nn.Module):
         hosts: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= fraction <= 1:
-            raise SurveyConfigError(f"transforms.inject.fraction={fraction} must lie in [0, 1]")
+        if not 0 <= fraction < 1:
+            raise SurveyConfigError(
+                f"transforms.inject.fraction={fraction} must lie in [0, 1): hosts without an arc must be left"
+            )
         for name, limit in (("min_theta_e_fwhm", min_theta_e_fwhm), ("min_arc_snr", min_arc_snr)):
             if not limit >= 0:
                 raise SurveyConfigError(f"transforms.inject.{name}={limit} must not be negative; 0 sets no limit")
@@ -108,32 +114,31 @@ class OnlineInjection(nn.Module):
         self._raster = torch.compile(_arc_raster, dynamic=True)
 
     def find_hosts(self, index: StampIndex, progress: bool = False) -> None:
-        """Learn which controls of the training split can get an arc, and under which seeing: see `seeing_of_hosts`."""
-        self._fwhm_r = seeing_of_hosts(index, self._condition, progress)
-
-    def expected_counts(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Stamps by class that an epoch sees on average, from those of the training split (after `find_hosts`).
+        """Learn which controls of the training split can get an arc, and under which seeing: see `seeing_of_hosts`.
 
         Raises:
-            SurveyConfigError: When no control is left.
+            SurveyConfigError: When the split has no lenses: arcs cannot be as frequent as they are.
         """
-        moved = self.fraction * int(self._fwhm_r.isfinite().sum())
-        if moved == counts["control"]:
-            raise SurveyConfigError(
-                f"transforms.inject.fraction={self.fraction} leaves no control: choose a smaller one"
-            )
-        return {"control": counts["control"] - moved, "lens": counts["lens"] + moved}
+        self._fwhm_r = seeing_of_hosts(index, self._condition, progress)
+        n_lenses = index.class_counts("train")["lens"]
+        if not n_lenses:
+            raise SurveyConfigError(f"{index.files.root}: split train has no lenses, which arcs would be weighed by")
+        self._lens_weight = n_lenses / (n_lenses + self.fraction * int(self._fwhm_r.isfinite().sum()))
 
     def choose(self, batch: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
         """Choose the hosts of a batch that is still on the host computer: no device need be asked how many there are.
 
         Returns:
-            The batch with `chosen`, their places (M,), and `fwhm_r`, the seeing there (M,) in arcsec.
+            The batch with `chosen`, their places (M,); `fwhm_r`, the seeing there (M,) in arcsec; and `weights`, those
+            of each stamp as a control and as a lens (B, 2): a host without an arc stands for those that have one now.
         """
         fwhm_r = self._fwhm_r[batch["row"]]
+        is_host = fwhm_r.isfinite()
         drawn = uniforms(split_keys(keys, _CHOICE), 1)[:, 0] < self.fraction
-        chosen = (fwhm_r.isfinite() & drawn).nonzero().squeeze(1)
-        added = {"chosen": chosen, "fwhm_r": fwhm_r[chosen]}
+        chosen = (is_host & drawn).nonzero().squeeze(1)
+        as_control = torch.where(is_host, 1 / (1 - self.fraction), 1.0)
+        weights = torch.stack([as_control, torch.full_like(as_control, self._lens_weight)], dim=1)
+        added = {"chosen": chosen, "fwhm_r": fwhm_r[chosen], "weights": weights}
         if batch["image"].is_pinned():
             added = {name: values.pin_memory() for name, values in added.items()}
         return batch | added
@@ -147,7 +152,8 @@ class OnlineInjection(nn.Module):
             keys: (B,) of `draw_keys`.
 
         Returns:
-            The batch with its stamps in nanomaggies, some with an arc, to be measured anew, and with their labels.
+            The batch with its stamps in nanomaggies, some with an arc, to be measured anew; with their labels; and with
+            the `weight` (B,) of each in the loss.
         """
         images, label, chosen = nanomaggies(batch), batch["label"], batch["chosen"]
         if len(chosen):
@@ -156,8 +162,9 @@ class OnlineInjection(nn.Module):
             lensed, seen = zip(*(self._lensed(images[part], fwhm, keys[part]) for part, fwhm in parts), strict=True)
             images = images.index_copy(0, chosen, torch.cat(lensed))
             label = label.index_copy(0, chosen, torch.cat(seen).to(label.dtype))
-        rest = {name: batch[name] for name in batch.keys() - stamps_of(batch).keys() - {"chosen", "fwhm_r"}}
-        return rest | {"image": images, "label": label}
+        weight = batch["weights"].gather(1, label[:, None]).squeeze(1)
+        rest = {name: batch[name] for name in batch.keys() - stamps_of(batch).keys() - {"chosen", "fwhm_r", "weights"}}
+        return rest | {"image": images, "label": label, "weight": weight}
 
     def _lensed(self, images: Tensor, fwhm_r: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """The stamps (M, 3, 64, 64), with an arc each where one can be seen, and whether it can (M,)."""
@@ -175,6 +182,7 @@ class OnlineInjection(nn.Module):
         normal = normals(split_keys(keys, _PHOTONS), light[0].numel()).view_as(light)
         # a peak without data is 0, its faintest dmag minus infinity or, where no S/N is asked for, NaN: not seen
         seen = (faintest_dmag >= self.priors.src_dmag.minimum) & (least_theta_e <= self.priors.theta_e_arcsec.maximum)
+        seen &= mad[:, _R] > 0  # of a sky without data no S/N is known
         return torch.where(seen[:, None, None, None] & has_data, images + light + photon_sigma * normal, images), seen
 
     def arc_shapes(self, arcs: Mapping[str, Tensor], psf: Tensor) -> Tensor:
