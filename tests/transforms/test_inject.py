@@ -5,13 +5,7 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from dark_halo_scope.sky.footprint import (
-    BAND_FWHM_SCATTER,
-    MEDIAN_FWHM_ARCSEC,
-    NIGHT_FWHM_SCATTER,
-    STAMP_FWHM_SCATTER,
-    draw_regions,
-)
+from dark_halo_scope.sky.footprint import draw_regions
 from dark_halo_scope.sky.noise import ELECTRONS_PER_NANOMAGGY, REFERENCE_DEPTH_MAG
 from dark_halo_scope.sky.observe import observe_region
 from dark_halo_scope.sky.priors import SurveyConfigError
@@ -19,42 +13,20 @@ from dark_halo_scope.sky.psf import moffat, noise_pixels
 from dark_halo_scope.sky.render import render
 from dark_halo_scope.sky.scene import ARC, Scene
 from dark_halo_scope.transforms.arcs import draw_arcs, draw_fluxes, draw_psf
-from dark_halo_scope.transforms.draws import draw_keys, normals, split_keys
-from dark_halo_scope.transforms.hosts import Hosts, measure_hosts
-from dark_halo_scope.transforms.inject import GRID, OnlineInjection
+from dark_halo_scope.transforms.draws import draw_keys, split_keys
+from dark_halo_scope.transforms.inject import GRID
 from dark_halo_scope.transforms.normalise import AnnulusAsinh, annulus_pixels, median_and_mad
 from tests.sky.surveys import tiny_config
-from tests.tasks.composed import composed
+from tests.transforms.injected import ROWS, controls_and_lenses, host_of, injection, with_arcs
 
-ROWS = torch.arange(24) * 7919
 CONTROLS = torch.arange(0, 24, 2)
 _LENSES = 1  # the stream of keys that lenses are drawn from
 NO_LIMITS = {"min_theta_e_fwhm": 0.0, "min_arc_snr": 0.0}
 
 
-def injection(**overrides) -> OnlineInjection:
-    config = composed("small_cnn", "online_injection")["transforms"]["inject"]
-    del config["_target_"]
-    return OnlineInjection(**(config | overrides))
-
-
-def with_arcs(inject, batch, chosen, keys, fwhm_r=1.2) -> dict[str, torch.Tensor]:
-    """The batch after injection on the stamps at the places `chosen`, all under one seeing or each under its own."""
-    weights = torch.tensor([1.5, 0.5]).expand(len(batch["label"]), 2)
-    chosen = {"chosen": chosen, "fwhm_r": torch.as_tensor(fwhm_r).expand(len(chosen)), "weights": weights}
-    return inject(batch | chosen, keys)
-
-
 @pytest.fixture(scope="module")
-def batch() -> dict[str, torch.Tensor]:
-    """Hosts of r = 18.9 in sky noise, controls and lenses by turns, a stripe without data in the first."""
-    generator = torch.Generator().manual_seed(5)
-    axis = GRID.axis(1)
-    core = torch.exp(-torch.hypot(axis, axis[:, None]) / 0.7) * torch.tensor([0.15, 0.6, 1.2])[:, None, None]
-    noise = torch.randn(24, 3, 64, 64, generator=generator) * torch.tensor([0.004, 0.006, 0.013])[:, None, None]
-    images = core + noise + 0.001
-    images[0, 1, :, 30:33] = 0
-    return {"image": images, "label": torch.arange(24) % 2, "row": ROWS}
+def batch():
+    return controls_and_lenses()
 
 
 @pytest.fixture(scope="module")
@@ -63,35 +35,11 @@ def observed():
     return observe_region(tiny_config(stamps_per_region=160), draw_regions(tiny_config())[0])
 
 
-def host_of(batch) -> Hosts:
-    sky, _ = median_and_mad(batch["image"].flatten(2)[..., annulus_pixels(20, 64)])
-    return measure_hosts(GRID, batch["image"][:, 1] - sky[:, 1, None, None])
-
-
-def test_a_host_is_measured(batch):
-    host = host_of(batch)
-    true_flux = 0.6 * 2 * np.pi * (0.7 / GRID.pixel_arcsec) ** 2  # of the exponential disc, of which 93 % is inside
-    np.testing.assert_allclose(host.flux_r[1:] * 0.67 / 0.93, true_flux, rtol=0.05)
-    assert host.x[1:].abs().max() < 0.02
-    assert host.y[1:].abs().max() < 0.02
-
-
-def test_an_off_centre_and_stretched_host_is_found():
-    axis, angle = GRID.axis(1), 0.6
-    x, y = axis - 0.08, axis[:, None] + 0.05
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    host = measure_hosts(GRID, torch.exp(-torch.sqrt(along**2 + (across / 0.7) ** 2 + 0.1))[None])
-    assert (host.x.item(), host.y.item()) == pytest.approx((0.08, -0.05), abs=0.005)
-    assert host.angle.item() == pytest.approx(angle, abs=0.02)
-
-
 def test_light_is_that_of_the_survey_renderer(batch):
     inject, keys, host = injection(), split_keys(draw_keys(1, 0, ROWS), _LENSES), host_of(batch)
     arcs = draw_arcs(keys, host, inject.priors, torch.zeros(24))
-    flux, psf = (
-        draw_fluxes(keys, host.flux_r, inject.priors, torch.full((24,), 6.0)),
-        draw_psf(keys, host.x + 1.2, GRID),
-    )
+    flux = draw_fluxes(keys, host.flux_r, inject.priors, torch.full((24,), 6.0))
+    psf = draw_psf(keys, torch.full((24,), 1.2), GRID)
     light = inject.arc_shapes(arcs, psf) * flux[..., None, None]
     scene = Scene.empty()
     scene.arcs = np.zeros(24, ARC)
@@ -103,62 +51,6 @@ def test_light_is_that_of_the_survey_renderer(batch):
     magnification = light.sum((2, 3)) / flux
     torch.testing.assert_close(magnification, rendered.magnification[:, None].expand(-1, 3), rtol=0.05, atol=0)
     assert (rendered.magnification > 1.5).all()  # inside the caustics
-
-
-def test_draws_fill_their_priors():
-    keys, priors = draw_keys(2, 0, torch.arange(4000)), injection().priors
-    ones = torch.ones(4000)
-    arcs = draw_arcs(keys, Hosts(ones, 0.1 * ones, -0.05 * ones, 0.7 * ones), priors, 0 * ones)
-    assert (arcs["x"] == 0.1).all()
-    assert (arcs["y"] == -0.05).all()
-    assert arcs["lens_angle"].mean().item() == pytest.approx(0.7, abs=0.01)  # mass follows light, to 10 degrees
-    assert arcs["lens_angle"].std().item() == pytest.approx(np.deg2rad(10), rel=0.05)
-    dmag = -2.5 * torch.log10(draw_fluxes(keys, ones, priors, 9 * ones))
-    expected = {"theta_e": (0.5, 2.5), "reff": (0.15, 0.45), "n": (0.7, 2.0), "axis_ratio": (0.5, 1.0)}
-    expected["angle"] = (0, np.pi)
-    for name, (low, high) in expected.items():
-        assert arcs[name].aminmax() == pytest.approx((low, high), abs=0.01)
-        assert arcs[name].mean().item() == pytest.approx((low + high) / 2, abs=(high - low) / 50)
-    assert dmag[:, 1].aminmax() == pytest.approx((3, 6), abs=0.01)
-    assert dmag[:, 1].mean().item() == pytest.approx(4.5, abs=0.05)
-    g_r = dmag[:, 0] - dmag[:, 1]
-    assert g_r.aminmax() == pytest.approx((0.1, 0.8), abs=0.01)
-    redder = dmag[:, 1] - dmag[:, 2] - 0.45 * g_r
-    assert redder.mean().item() == pytest.approx(0.08, abs=0.01)
-    assert redder.std().item() == pytest.approx(0.10, rel=0.05)
-    for name in ("source_x", "source_y"):
-        assert (arcs[name] / arcs["theta_e"]).mean().item() == pytest.approx(0, abs=0.01)
-    offset = torch.hypot(arcs["source_x"], arcs["source_y"]) / arcs["theta_e"]
-    assert offset.square().mean().item() == pytest.approx(0.4**2 / 2, rel=0.05)  # uniform over the disc
-    assert (arcs["lens_axis_ratio"] == 1).float().mean().item() == pytest.approx(0.5, abs=0.04)
-
-
-def test_draws_fill_what_the_limits_leave_of_their_priors():
-    keys, priors, ones = draw_keys(2, 0, torch.arange(4000)), injection().priors, torch.ones(4000)
-    hosts = Hosts(ones, 0 * ones, 0 * ones, 0 * ones)
-    theta_e = draw_arcs(keys, hosts, priors, 1.5 * ones)["theta_e"]
-    dmag = -2.5 * torch.log10(draw_fluxes(keys, ones, priors, 4 * ones)[:, 1])
-    for drawn, low, high in ((theta_e, 1.5, 2.5), (dmag, 3.0, 4.0)):
-        assert drawn.aminmax() == pytest.approx((low, high), abs=0.01)
-        assert drawn.mean().item() == pytest.approx((low + high) / 2, abs=0.02)
-
-
-def test_seeing_in_g_and_z_follows_that_in_r_as_in_the_survey():
-    keys = draw_keys(4, 0, torch.arange(2000))
-    apart = np.hypot(BAND_FWHM_SCATTER, STAMP_FWHM_SCATTER)
-    log_r = normals(split_keys(keys, 9), 1)[:, 0] * np.hypot(NIGHT_FWHM_SCATTER, apart)
-    psf = draw_psf(keys, torch.exp(log_r) * MEDIAN_FWHM_ARCSEC[1], GRID)
-    torch.testing.assert_close(psf.sum((2, 3)), torch.ones(2000, 3))
-    median = moffat(GRID, torch.from_numpy(MEDIAN_FWHM_ARCSEC), torch.full((3,), 3.2))
-    # a PSF of one shape covers an area that grows as the square of its FWHM; the shape, one for all bands, cancels
-    log_fwhm = torch.log(noise_pixels(psf) / noise_pixels(median)).numpy() / 2
-    shape = log_fwhm[:, 1] - log_r.numpy()
-    assert 0.02 < shape.std() < 0.06
-    g, r, z = (log_fwhm - shape[:, None]).T
-    for band in (g, z):
-        assert np.cov(band, r)[0, 1] == pytest.approx(NIGHT_FWHM_SCATTER**2, rel=0.1)
-        assert np.std(band - r) == pytest.approx(np.sqrt(2) * apart, rel=0.1)
-    assert np.std(g - z) == pytest.approx(np.sqrt(2) * apart, rel=0.1)
 
 
 def test_an_arc_is_seen_and_spares_neither_faint_hosts_nor_shallow_exposures(batch):

@@ -13,7 +13,7 @@ from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.stamps.reader import read_stamps
 from dark_halo_scope.transforms.draws import draw_keys
 from tests.stamps.datasets import spoil, write_dataset
-from tests.transforms.test_inject import injection
+from tests.transforms.injected import injection
 
 
 @pytest.fixture(scope="module")
