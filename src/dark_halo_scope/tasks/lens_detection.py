@@ -82,7 +82,7 @@ class LensDetectionTask(BaseTask):
         return self.inject.choose(batch, self._keys(batch))
 
     def training_step(self, batch: Batch) -> Tensor | None:
-        """Make lenses of them on the device; return the loss of the batch."""
+        """Put the arcs on the chosen controls, on the device; return the loss of the batch."""
         return super().training_step(batch if self.inject is None else self.inject(batch, self._keys(batch)))
 
     def _compile(self) -> None:

@@ -31,7 +31,6 @@ class StoreReader:
         precision = index.store.pixels["dtype"]
         self._index = index
         self._groups = OpenGroups(open_row_groups, StoreGroups(index, precision).open)
-        self._n_measured = len(layout.measured_columns(precision))
         self.fields = {
             "image": (STAMP_SHAPE, np.dtype(precision)),
             **({"exponent": ((), np.dtype(np.int8))} if precision == "float16" else {}),
