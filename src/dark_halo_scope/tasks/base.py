@@ -103,6 +103,10 @@ class BaseTask(LightningModule, ABC):
         if is_compiled(self._compile_asked, self.trainer.strategy.root_device):
             self.compile_for_device()
 
+    @property
+    def _datamodule(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
+
     def compile_for_device(self) -> None:
         """Compile what runs on the device, once.
 

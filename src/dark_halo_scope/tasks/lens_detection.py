@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dark_halo_scope.evaluation.metrics import binary_metrics
-from dark_halo_scope.stamps.index import StampIndex
 from dark_halo_scope.tasks.base import BaseTask, Batch
 from dark_halo_scope.tasks.losses import LensCrossEntropy
 from dark_halo_scope.transforms.inject import OnlineInjection
@@ -57,14 +56,9 @@ class LensDetectionTask(BaseTask):
         """Find the hosts of arcs; balance the classes by the training split, as a checkpoint keeps them for later."""
         super().setup(stage)
         if stage == "fit" and self.inject is not None:
-            self.inject.find_hosts(self._index, progress=self.global_rank == 0 and sys.stderr.isatty())
+            self.inject.find_hosts(self._datamodule.index, progress=self.global_rank == 0 and sys.stderr.isatty())
         if stage == "fit" and self.criterion.balanced:
-            self.criterion.balance(self._index.class_counts("train"))
-
-    @property
-    def _index(self) -> StampIndex:
-        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
-        return datamodule.index
+            self.criterion.balance(self._datamodule.index.class_counts("train"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the calibration that a run left in its checkpoint."""

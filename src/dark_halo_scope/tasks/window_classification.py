@@ -57,10 +57,6 @@ class WindowClassificationTask(BaseTask):
                 "normalisation on: give the part train some of theirs, or set transforms.normalise.by=all"
             )
 
-    @property
-    def _datamodule(self) -> Any:
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # set at run time
-
     def _samples(self, batch: Batch) -> Batch:
         return {name: batch[name] for name in ("window", "participant")}
 
