@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import quantile_test
 
 from benchmarks.machine import machine, versions
 from benchmarks.mfu import flop_per_stamp, matmul_flop_per_s, now
@@ -50,6 +52,26 @@ class Sample:
 
     stamps_per_s: float
     data_wait_fraction: float
+
+
+@dataclass(frozen=True)
+class Tax:
+    """The share of its speed that training loses to the loader.
+
+    Attributes:
+        median: Over the rounds.
+        low: Lower end of the 95 % interval of the median, by the ranks of the rounds (exact, whatever the scatter);
+            None when there are too few of them for one (fewer than 6).
+        high: Upper end.
+    """
+
+    median: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" ({self.low:.1%} to {self.high:.1%})"
+        return f"{self.median:.1%}{interval}"
 
 
 class Stopwatch(Callback):
@@ -158,10 +180,11 @@ def run(asked: argparse.Namespace, config: DictConfig, console: Console) -> dict
         arms |= {form: data, f"{form}, resident": resident}
     samples: dict[str, list[Sample]] = {name: [] for name in arms}
     for round_number in range(asked.rounds):
-        for name, batches in arms.items():
-            samples[name].append(_measured(task, batches, config, here, asked))
+        for name in reversed(arms) if round_number % 2 else arms:
+            samples[name].append(_measured(task, arms[name], config, here, asked))
             console.print(f"round {round_number + 1}/{asked.rounds}: {name} {samples[name][-1].stamps_per_s:,.1f} /s")
     matmul = matmul_flop_per_s(device, here.precision)
+    taxes = {form: loader_tax(samples[form], samples[f"{form}, resident"]) for form in asked.forms}
     result = {
         "benchmark": "train",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -178,9 +201,9 @@ def run(asked: argparse.Namespace, config: DictConfig, console: Console) -> dict
         "gflop_per_stamp": flop / 1e9,
         "matmul_tflop_per_s": matmul / 1e12,
         "arms": {name: _summary(values, flop, matmul) for name, values in samples.items()},
-        "loader_tax": {form: _tax(samples[form], samples[f"{form}, resident"]) for form in asked.forms},
+        "loader_tax": {form: asdict(tax) for form, tax in taxes.items()},
     }
-    console.print(_table(result))
+    console.print(_table(result, taxes))
     return result
 
 
@@ -228,13 +251,16 @@ def _summary(samples: list[Sample], flop: float, matmul: float) -> dict[str, Any
     }
 
 
-def _tax(streamed: list[Sample], resident: list[Sample]) -> float:
-    """Median over the rounds of the share of its speed that training loses to the loader."""
+def loader_tax(streamed: list[Sample], resident: list[Sample]) -> Tax:
+    """What the rounds, each a pair, tell of the loader's share."""
     pairs = zip(streamed, resident, strict=True)
-    return statistics.median(1 - real.stamps_per_s / ideal.stamps_per_s for real, ideal in pairs)
+    shares = [1 - real.stamps_per_s / ideal.stamps_per_s for real, ideal in pairs]
+    interval = quantile_test(shares, p=0.5).confidence_interval(0.95)
+    low, high = (None if math.isnan(end) else float(end) for end in interval)
+    return Tax(statistics.median(shares), low, high)
 
 
-def _table(result: dict[str, Any]) -> Table:
+def _table(result: dict[str, Any], taxes: dict[str, Tax]) -> Table:
     title = (
         f"{result['device']} ({result['machine']['cpu']}), {result['precision']}, batches of {result['batch_size']}, "
         f"{result['gflop_per_stamp']:.2f} GFLOP a stamp, matrix product {result['matmul_tflop_per_s']:.3g} TFLOP/s"
@@ -243,7 +269,6 @@ def _table(result: dict[str, Any]) -> Table:
     for heading in ("batches", "stamps/s", "min-max", "waits for data", "TFLOP/s", "of matmul", "loader tax"):
         table.add_column(heading, justify="left" if heading == "batches" else "right")
     for name, arm in result["arms"].items():
-        tax = f"{result['loader_tax'][name]:.1%}" if name in result["loader_tax"] else ""
         table.add_row(
             name,
             f"{arm['stamps_per_s']:,.1f}",
@@ -251,6 +276,6 @@ def _table(result: dict[str, Any]) -> Table:
             f"{arm['data_wait_fraction']:.1%}",
             f"{arm['tflop_per_s']:.3g}",
             f"{arm['model_flop_utilisation']:.0%}",
-            tax,
+            str(taxes.get(name, "")),
         )
     return table

@@ -1,8 +1,9 @@
 """Training speed, and what the loader takes of it: ``python benchmarks/train.py [--rounds 5] [key=value ...]``.
 
 The real task and trainer train on a dataset, raw and as a training store, and on one batch of the same that stays on
-the device; the difference is the loader's. All take turns, A B C D A B C D, in one process, so that a busy moment of
-the machine meets each. Keys are those of a run: model=small_cnn hardware=h100_bf16 data.root=/data/stamps ...
+the device; the difference is the loader's. All take turns, A B C D D C B A, in one process, so that neither a busy
+moment of the machine nor a slow drift favours one; six rounds or more give the difference an interval. Keys are those
+of a run: model=small_cnn hardware=h100_bf16 data.root=/data/stamps ...
 """
 
 import sys

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from benchmarks.loader_tax import Sample, loader_tax
 from benchmarks.mfu import flop_per_stamp, matmul_flop_per_s
 from torch import nn
 
@@ -30,8 +31,21 @@ def test_streamed_and_resident_batches_are_trained_on_and_compared(tmp_path):
         assert 0 <= arm["data_wait_fraction"] < 1
         assert 0 < arm["model_flop_utilisation"] < 1
     assert result["loader_tax"].keys() == {"raw", "store"}
-    assert all(tax < 1 for tax in result["loader_tax"].values())
+    for tax in result["loader_tax"].values():
+        assert tax["median"] < 1
+        assert tax["low"] is tax["high"] is None, "two rounds have no interval"
+        assert f"{tax['median']:.1%}" in done.stdout
     assert {"cpu", "cores"} <= result["machine"].keys()
+
+
+def test_a_tax_is_told_with_the_interval_of_its_rounds():
+    """The ranks of ten rounds that hold their median with at least 95 %: the second and the ninth."""
+    resident = [Sample(100.0, 0.0)] * 10
+    streamed = [Sample(100.0 - percent, 0.0) for percent in (9, 0, 8, 1, 7, 2, 6, 3, 5, 50)]
+    tax = loader_tax(streamed, resident)
+    assert (tax.median, tax.low, tax.high) == pytest.approx((0.055, 0.01, 0.09))
+    assert str(tax) == "5.5% (1.0% to 9.0%)"
+    assert str(loader_tax(streamed[:5], resident[:5])) == "7.0%"
 
 
 def test_operations_are_counted():
