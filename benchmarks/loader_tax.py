@@ -141,7 +141,7 @@ def run_from_command_line(description: str) -> None:
     parser.add_argument("--name", default="train", help="of the JSON file")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     parser.add_argument("overrides", nargs="*", help="key=value, as for train.py")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     keep_output_readable()
     warnings.filterwarnings("ignore", module="lightning")
     console = Console(width=max(Console().width, 110))
