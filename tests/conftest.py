@@ -23,6 +23,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same weights for fixtures, whatever ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Draw the same weights in a test, alone or after others."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def files_end_at_one_mebibyte() -> Iterator[None]:
     """The kernel refuses to let a file grow on, as a full disk does."""

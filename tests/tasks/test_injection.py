@@ -90,5 +90,5 @@ def test_stamps_weigh_in_the_loss_as_the_injection_says():
         return task.training_step(batch | {"weights": torch.tensor(weights).expand(8, 2)}).item()
 
     controls, lenses = loss(3.0, 0.0), loss(0.0, 1.0)
-    assert min(controls, lenses) > 0.1
+    assert min(controls, lenses) > 0
     assert loss(3.0, 1.0) == pytest.approx(controls + lenses, rel=1e-4)
