@@ -14,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that starts the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that tests start are interrupted by it
 
 LONGEST = ("test_train.py", "test_workers.py", "test_configs.py", "test_sweep.py", "test_review.py", "test_score.py")
 
