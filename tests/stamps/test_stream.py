@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tempfile
 from itertools import chain
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dark_halo_scope.configuration import REPOSITORY
 from dark_halo_scope.stamps.stream import StreamOptions
 from tests.stamps.datasets import stamp_image, write_dataset
 from tests.stamps.streams import all_rows, make_loader, rows_of, stream_threads
@@ -57,6 +60,16 @@ def test_the_epoch_is_read_at_the_first_batch_as_lightning_needs(survey):
     fresh = make_loader(survey)
     fresh.set_epoch(4)
     assert rows_of(iterator) == rows_of(fresh)
+
+
+def test_a_process_ends_in_silence_with_an_epoch_half_read(survey):
+    script = f"""
+from tests.stamps.streams import make_loader
+batches = iter(make_loader({str(survey)!r}))
+print(len(next(batches)["row"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16\n", "")
 
 
 layouts = st.fixed_dictionaries(

@@ -1,6 +1,7 @@
 """Batches of rows read ahead of need by a pool of threads, whatever is then done with them."""
 
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -47,6 +48,7 @@ def read_ahead(
     pool = ThreadPoolExecutor(num_threads, "stamps", initializer=stop_this_thread_by, initargs=(stop,))
     memory = BatchMemory(pin=pin_memory)
     flights: deque[_Flight] = deque()
+    process_ends = sys.is_finalizing  # at hand even where modules are gone already
     try:
         for rows in batches:
             flights.append(_launch(rows, pool, reader, num_threads, memory))
@@ -56,7 +58,8 @@ def read_ahead(
             yield flights.popleft().land()
     finally:
         stop.set()
-        pool.shutdown(cancel_futures=True)
+        if not process_ends():  # its pools have ended by then, and cannot be asked to any more
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass
