@@ -18,8 +18,8 @@ ARMS = ["raw", "raw, resident", "store", "store, resident"]
 @pytest.mark.slow
 def test_streamed_and_resident_batches_are_trained_on_and_compared(tmp_path):
     root = write_dataset(tmp_path / "raw")
-    command = [sys.executable, "benchmarks/train.py", "--batch-size=8", "--steps=4", "--warmup=1", "--rounds=2"]
-    command += [f"--store={tmp_path}/store", f"--results={tmp_path}", "--name=tiny", "hardware=cpu"]
+    command = [sys.executable, "benchmarks/train.py", "hardware=cpu", "--batch-size=8", "--steps=4", "--warmup=1"]
+    command += ["--rounds=2", f"--store={tmp_path}/store", f"--results={tmp_path}", "--name=tiny"]
     command += ["model=small_cnn", f"data.root={root}", "task.class_weighting=balanced"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
